@@ -5,39 +5,75 @@
 
 #include "mien/core/cpu.hpp"
 #include "mien/core/threads.hpp"
+#include "mien/kernels/avx2/float_blocks.hpp"
+#include "mien/kernels/avx512/float_blocks.hpp"
+#include "mien/kernels/correlate.hpp"
+#include "mien/kernels/portable/blocks.hpp"
 #include "mien/kernels/reference.hpp"
+#include "mien/kernels/weight_gradients.hpp"
 
 namespace mien::kernels {
 
 /// Which of the three passes.
 enum class ConvPass { forward, backward_data, backward_weights };
 
+namespace detail {
+
+/// The inner loops over parameter_t<T> = P for an instruction set.
+template <class P>
+const BlockKernels<P>& pick_blocks([[maybe_unused]] Isa isa) {
+#if MIEN_HAS_X86_KERNELS
+  if constexpr (std::is_same_v<P, float>) {
+    if (isa >= Isa::avx512) return avx512::float_blocks();
+    if (isa >= Isa::avx2) return avx2::float_blocks();
+  }
+#endif
+  return portable::blocks<P>();
+}
+
+}  // namespace detail
+
 /// Bytes of scratch (64-byte aligned) that a pass needs for T on instruction set `isa`. Independent of the thread
 /// count except through per-thread buffers, of which there are `threads`.
 template <class T>
-std::size_t conv2d_scratch_bytes(ConvPass, const ConvGeometry&, int /*threads*/, Isa /*isa*/ = cpu_isa()) {
-  return 0;
+std::size_t conv2d_scratch_bytes(ConvPass pass, const ConvGeometry& g, int threads, Isa isa = cpu_isa()) {
+  using P = parameter_t<T>;
+  const auto& blocks = detail::pick_blocks<P>(isa);
+  switch (pass) {
+    case ConvPass::forward:
+      return detail::correlation_scratch_bytes<T>(detail::forward_correlation(g), blocks, threads);
+    case ConvPass::backward_data:
+      return detail::correlation_scratch_bytes<T>(detail::backward_correlation(g), blocks, threads);
+    default:
+      return detail::weight_gradients_scratch_bytes<T>(g, blocks, threads);
+  }
 }
 
 /// Forward pass: see reference::conv2d_forward for the formula; y is assigned, bias may be null.
 template <class T, class P = parameter_t<T>>
-void conv2d_forward(const ConvGeometry& g, const T* x, const P* w, const P* bias, T* y, std::byte* /*scratch*/,
-                    const Threads& /*threads*/, Isa /*isa*/ = cpu_isa()) {
-  reference::conv2d_forward(g, x, w, bias, y);
+void conv2d_forward(const ConvGeometry& g, const T* x, const P* w, const P* bias, T* y, std::byte* scratch,
+                    const Threads& threads, Isa isa = cpu_isa()) {
+  if (!detail::run_correlation<T, P>(detail::forward_correlation(g), detail::pick_blocks<P>(isa), x, w, bias, y,
+                                     scratch, threads)) {
+    reference::conv2d_forward(g, x, w, bias, y);
+  }
 }
 
 /// Gradient with respect to x: dx is assigned.
 template <class T, class P = parameter_t<T>>
-void conv2d_backward_data(const ConvGeometry& g, const T* dy, const P* w, T* dx, std::byte* /*scratch*/,
-                          const Threads& /*threads*/, Isa /*isa*/ = cpu_isa()) {
-  reference::conv2d_backward_data(g, dy, w, dx);
+void conv2d_backward_data(const ConvGeometry& g, const T* dy, const P* w, T* dx, std::byte* scratch,
+                          const Threads& threads, Isa isa = cpu_isa()) {
+  if (!detail::run_correlation<T, P, P>(detail::backward_correlation(g), detail::pick_blocks<P>(isa), dy, w, nullptr,
+                                        dx, scratch, threads)) {
+    reference::conv2d_backward_data(g, dy, w, dx);
+  }
 }
 
 /// Gradient with respect to weights and bias: both are assigned, either may be null.
 template <class T, class P = parameter_t<T>>
-void conv2d_backward_weights(const ConvGeometry& g, const T* x, const T* dy, P* dw, P* dbias, std::byte* /*scratch*/,
-                             const Threads& /*threads*/, Isa /*isa*/ = cpu_isa()) {
-  reference::conv2d_backward_weights(g, x, dy, dw, dbias);
+void conv2d_backward_weights(const ConvGeometry& g, const T* x, const T* dy, P* dw, P* dbias, std::byte* scratch,
+                             const Threads& threads, Isa isa = cpu_isa()) {
+  detail::run_weight_gradients<T, P>(g, detail::pick_blocks<P>(isa), x, dy, dw, dbias, scratch, threads);
 }
 
 }  // namespace mien::kernels

@@ -1,0 +1,96 @@
+// AVX2: the inner loops over float. Explicit instructions, because standard C++ mode forbids compilers to fuse a
+// product with a sum, and so that a plain -O2 build of a program runs them at the machine's limit.
+#pragma once
+
+#include "mien/core/config.hpp"
+
+#if MIEN_HAS_X86_KERNELS
+
+#include "mien/kernels/blocks.hpp"
+
+#define MIEN_AVX2 __attribute__((target("avx2,fma"), noinline))
+
+namespace mien::kernels::detail::avx2 {
+
+using Vector = float __attribute__((vector_size(32), aligned(4), may_alias));
+constexpr int lanes = 8;
+
+template <int P, int V>
+MIEN_AVX2 void correlate(const float* const* pixels, const Segment* segments, index_t count, const float* w,
+                         const float* start, float* const* out) {
+  Vector sum[P][V];
+#pragma GCC unroll 16
+  for (int p = 0; p < P; ++p)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v)
+      sum[p][v] = *reinterpret_cast<const Vector*>((start != nullptr ? start : out[p]) + lanes * v);
+  for (index_t i = 0; i < count; ++i) {
+    const float* x[P];
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p) x[p] = pixels[p] + segments[i].x;
+    const index_t length = segments[i].length;
+    for (index_t c = 0; c < length; ++c, w += lanes * V) {
+      Vector weights[V];
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) weights[v] = *reinterpret_cast<const Vector*>(w + lanes * v);
+#pragma GCC unroll 16
+      for (int p = 0; p < P; ++p) {
+        Vector value;
+        __asm__("vbroadcastss %1, %0" : "=x"(value) : "m"(x[p][c]));
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) __asm__("vfmadd231ps %2, %1, %0" : "+x"(sum[p][v]) : "x"(value), "x"(weights[v]));
+      }
+    }
+  }
+#pragma GCC unroll 16
+  for (int p = 0; p < P; ++p)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) *reinterpret_cast<Vector*>(out[p] + lanes * v) = sum[p][v];
+}
+
+template <int J, int V>
+MIEN_AVX2 void weights(const WeightsBlock<float>& block, float* into) {
+  Vector sum[J][V];
+#pragma GCC unroll 16
+  for (int j = 0; j < J; ++j)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) sum[j][v] = *reinterpret_cast<const Vector*>(into + lanes * (V * j + v));
+  for (index_t n = 0; n < block.images; ++n)
+    for (index_t i = 0; i < block.rows; ++i) {
+      const float* x = block.x + n * block.x_image + i * block.x_row;
+      const float* dy = block.dy + n * block.dy_image + i * block.dy_row;
+      for (index_t c = 0; c < block.columns; ++c, x += block.x_pixel, dy += block.dy_pixel) {
+        Vector gradient[V];
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) gradient[v] = *reinterpret_cast<const Vector*>(dy + lanes * v);
+#pragma GCC unroll 16
+        for (int j = 0; j < J; ++j) {
+          Vector value;
+          __asm__("vbroadcastss %1, %0" : "=x"(value) : "m"(x[j]));
+#pragma GCC unroll 4
+          for (int v = 0; v < V; ++v)
+            __asm__("vfmadd231ps %2, %1, %0" : "+x"(sum[j][v]) : "x"(value), "x"(gradient[v]));
+        }
+      }
+    }
+#pragma GCC unroll 16
+  for (int j = 0; j < J; ++j)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) *reinterpret_cast<Vector*>(into + lanes * (V * j + v)) = sum[j][v];
+}
+
+inline const BlockKernels<float>& float_blocks() {
+  static constexpr BlockKernels<float> table{lanes,
+                                             1,
+                                             {10, 6},
+                                             {correlate<10, 1>, correlate<6, 2>},
+                                             {{weights<6, 1>, weights<4, 1>, weights<2, 1>, weights<1, 1>},
+                                              {weights<6, 2>, weights<4, 2>, weights<2, 2>, weights<1, 2>}}};
+  return table;
+}
+
+}  // namespace mien::kernels::detail::avx2
+
+#undef MIEN_AVX2
+
+#endif  // MIEN_HAS_X86_KERNELS

@@ -1,0 +1,53 @@
+// The two register-blocked inner loops that every convolution pass is made of, as a table that an instruction set
+// fills.
+#pragma once
+
+#include "mien/core/shape.hpp"
+
+namespace mien::kernels::detail {
+
+/// A run of `length` consecutive values, `x` elements behind a pixel's first one.
+struct Segment {
+  index_t x, length;
+};
+
+/// What a weight-gradient block runs over: x and dy values of `images` x `rows` x `columns` pixels, with the distance
+/// in elements from one image, row and pixel to the next.
+template <class T>
+struct WeightsBlock {
+  const T* x;
+  const T* dy;
+  index_t images, rows, columns;
+  index_t x_image, x_row, x_pixel;
+  index_t dy_image, dy_row, dy_pixel;
+};
+
+/// Inner loops over T. A panel is 1, 2 or 4 vectors of `lanes` outputs (index 0, 1, 2 below): panel = lanes << index.
+template <class T>
+struct BlockKernels {
+  static constexpr int max_pixels = 12;
+  static constexpr index_t max_panel = 64;
+
+  index_t lanes = 0;
+  int widest = 0;  // index of the widest panel there is
+  /// Pixels that one call of correlate[i] computes; at most max_pixels.
+  index_t pixels[3] = {};
+  /// out[p][0..panel) = start + sum over segments and their elements c of pixels[p][segment.x + c] * w[c'][0..panel),
+  /// where w runs on from segment to segment. `start` is one panel for all pixels, or null: then out[p] itself.
+  void (*correlate[3])(const T* const* pixels, const Segment* segments, index_t count, const T* w, const T* start,
+                       T* const* out) = {};
+  /// sum[j][0..panel) += sum over pixels of x[pixel][j] * dy[pixel][0..panel), for 6, 4, 2 and 1 values j.
+  void (*weights[3][4])(const WeightsBlock<T>& block, T* sum) = {};
+};
+
+inline constexpr index_t weights_rows[4] = {6, 4, 2, 1};
+
+/// Which panel covers what is left of the outputs: the smallest that holds them, the largest if none does.
+template <class T>
+inline int panel_index(const BlockKernels<T>& kernels, index_t left) {
+  int index = 0;
+  while (index < kernels.widest && left > kernels.lanes << index) ++index;
+  return index;
+}
+
+}  // namespace mien::kernels::detail

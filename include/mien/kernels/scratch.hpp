@@ -1,0 +1,52 @@
+// Carving scratch memory into aligned pieces, and handing per-thread pieces to whoever works.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+
+#include "mien/core/shape.hpp"
+
+namespace mien::kernels::detail {
+
+/// Cuts one block of memory into 64-byte aligned arrays. Without memory (null) it only counts bytes.
+class Carver {
+ public:
+  explicit Carver(std::byte* base) : base_(base) {}
+
+  template <class T>
+  T* take(index_t count) {
+    std::byte* at = base_ != nullptr ? base_ + used_ : nullptr;
+    used_ += (static_cast<std::size_t>(count) * sizeof(T) + 63) / 64 * 64;
+    return reinterpret_cast<T*>(at);
+  }
+  std::size_t used() const { return used_; }
+
+ private:
+  std::byte* base_;
+  std::size_t used_ = 0;
+};
+
+/// One of `count` buffers for as long as a piece of work runs. There are as many buffers as threads, so one is free.
+class Slot {
+ public:
+  Slot(int* taken, int count) : taken_(taken) {
+    for (;;) {
+      for (index_ = 0; index_ < count; ++index_) {
+        int expected = 0;
+        if (std::atomic_ref<int>(taken_[index_]).compare_exchange_strong(expected, 1, std::memory_order_acquire))
+          return;
+      }
+    }
+  }
+  ~Slot() { std::atomic_ref<int>(taken_[index_]).store(0, std::memory_order_release); }
+  Slot(const Slot&) = delete;
+  Slot& operator=(const Slot&) = delete;
+
+  int index() const { return index_; }
+
+ private:
+  int* taken_;
+  int index_ = 0;
+};
+
+}  // namespace mien::kernels::detail

@@ -1,0 +1,518 @@
+// Sequential: a chain of layers, and the network that a user builds, trains and saves.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "mien/nn/layer.hpp"
+
+namespace mien {
+
+template <class T>
+class Sequential;
+
+/// A layer of any type, by value.
+template <class T>
+class AnyLayer {
+ public:
+  template <class L>
+  requires(!std::same_as<L, AnyLayer> && Layer<L, T>) explicit AnyLayer(L layer)
+      : self_(std::make_unique<Model<L>>(std::move(layer))) {}
+  AnyLayer(const AnyLayer& other) : self_(other.self_->clone()) {}
+  AnyLayer(AnyLayer&&) noexcept = default;
+  AnyLayer& operator=(AnyLayer other) noexcept {
+    std::swap(self_, other.self_);
+    return *this;
+  }
+
+  std::string_view kind() const { return self_->kind(); }
+  Features setup(const Features& input, Setup& setup) { return self_->setup(input, setup); }
+  Memory memory(const Shape& x, const Shape& y, int threads, bool keep) const {
+    return self_->memory(x, y, threads, keep);
+  }
+  void forward(TensorView<const T> x, TensorView<T> y, const Pass<T>& pass) const { self_->forward(x, y, pass); }
+  void backward(TensorView<const T> x, TensorView<const T> y, TensorView<const T> dy, TensorView<T> dx,
+                Gradients<T> gradients, const Pass<T>& pass) const {
+    self_->backward(x, y, dy, dx, gradients, pass);
+  }
+  void describe(Describer& describer) { self_->describe(describer); }
+  /// The inner chains of a combinator with their names ("" for none); empty for other layers.
+  std::vector<std::pair<std::string, Sequential<T>*>> branches() { return self_->branches(); }
+
+ private:
+  struct Interface {
+    virtual ~Interface() = default;
+    virtual std::unique_ptr<Interface> clone() const = 0;
+    virtual std::string_view kind() const = 0;
+    virtual Features setup(const Features&, Setup&) = 0;
+    virtual Memory memory(const Shape&, const Shape&, int, bool) const = 0;
+    virtual void forward(TensorView<const T>, TensorView<T>, const Pass<T>&) const = 0;
+    virtual void backward(TensorView<const T>, TensorView<const T>, TensorView<const T>, TensorView<T>, Gradients<T>,
+                          const Pass<T>&) const = 0;
+    virtual void describe(Describer&) = 0;
+    virtual std::vector<std::pair<std::string, Sequential<T>*>> branches() = 0;
+  };
+
+  template <class L>
+  struct Model final : Interface {
+    explicit Model(L l) : layer(std::move(l)) {}
+    std::unique_ptr<Interface> clone() const override { return std::make_unique<Model>(layer); }
+    std::string_view kind() const override { return L::kind; }
+    Features setup(const Features& input, Setup& setup) override { return layer.setup(input, setup); }
+    Memory memory(const Shape& x, const Shape& y, int threads, bool keep) const override {
+      return layer.template memory<T>(x, y, threads, keep);
+    }
+    void forward(TensorView<const T> x, TensorView<T> y, const Pass<T>& pass) const override {
+      layer.template forward<T>(x, y, pass);
+    }
+    void backward(TensorView<const T> x, TensorView<const T> y, TensorView<const T> dy, TensorView<T> dx,
+                  Gradients<T> gradients, const Pass<T>& pass) const override {
+      layer.template backward<T>(x, y, dy, dx, gradients, pass);
+    }
+    void describe(Describer& describer) override { layer.describe(describer); }
+    std::vector<std::pair<std::string, Sequential<T>*>> branches() override {
+      if constexpr (requires { layer.branches(); }) return layer.branches();
+      return {};
+    }
+    L layer;
+  };
+
+  std::unique_ptr<Interface> self_;
+};
+
+/// Per-thread memory for passes through a network. Grows to what the largest pass needs and is then reused: passes do
+/// not allocate once it has grown. Not to be shared by two passes at once.
+class Workspace {
+ public:
+  /// `threads` must outlive the workspace. Without it, passes run in the calling thread.
+  explicit Workspace(const Threads* threads = nullptr) : threads_(threads) {
+    if (threads_ == nullptr) {
+      own_ = std::make_unique<Threads>(1);
+      threads_ = own_.get();
+    }
+  }
+  explicit Workspace(const Threads& threads) : Workspace(&threads) {}
+
+  const Threads& threads() const { return *threads_; }
+  /// Bytes held.
+  std::size_t size() const { return static_cast<std::size_t>(saved_.size() + scratch_.size()); }
+
+  /// Grows to at least this; contents are lost where it grows.
+  void reserve(const Memory& memory) {
+    grow(saved_, memory.saved);
+    grow(scratch_, memory.scratch);
+  }
+  std::span<std::byte> saved() { return saved_.span(); }
+  std::span<std::byte> scratch() { return scratch_.span(); }
+
+ private:
+  static void grow(Tensor<std::byte>& bytes, std::size_t size) {
+    if (static_cast<std::size_t>(bytes.size()) >= size) return;
+    bytes = {};  // freed before the larger block is asked for
+    bytes = Tensor<std::byte>(Shape{static_cast<index_t>(size)});
+  }
+
+  const Threads* threads_;
+  std::unique_ptr<Threads> own_;
+  Tensor<std::byte> saved_;
+  Tensor<std::byte> scratch_;
+};
+
+/// Positions [first, last) of a chain; last = -1 means its end.
+struct Range {
+  index_t first = 0;
+  index_t last = -1;
+};
+
+/// A chain of layers over scalar T (float, double, bfloat16). As a network: build it, then infer (const, from any
+/// number of threads, each with its Workspace) or train. As a part: put it into another Sequential, Residual or Concat;
+/// a Sequential inside a Sequential is spliced in, its layers' names prefixed by its own.
+template <class T>
+class Sequential {
+ public:
+  using P = parameter_t<T>;
+
+  Sequential() = default;
+  template <class... Layers>
+  requires(sizeof...(Layers) > 1 ||
+           (sizeof...(Layers) == 1 && !(std::same_as<std::remove_cvref_t<Layers>, Sequential> || ...)))
+      Sequential(Layers&&... layers) {
+    (add(std::forward<Layers>(layers)), ...);
+  }
+  Sequential(const Sequential& other)
+      : nodes_(other.nodes_), input_(other.input_), parameters_(other.parameters_), top_level_(other.top_level_) {
+    refresh_views();
+  }
+  Sequential(Sequential&&) noexcept = default;
+  Sequential& operator=(Sequential other) noexcept {
+    nodes_ = std::move(other.nodes_);
+    input_ = other.input_;
+    parameters_ = std::move(other.parameters_);
+    views_ = std::move(other.views_);
+    top_level_ = other.top_level_;
+    return *this;
+  }
+  ~Sequential() = default;
+
+  /// Appends a layer, named by its position: "0", "1", ... as torch.nn.Sequential names them.
+  template <class L>
+  void add(L&& layer) {
+    add(std::to_string(top_level_), std::forward<L>(layer));
+  }
+  /// Appends a layer or a chain under a name.
+  template <class L>
+  void add(const std::string& name, L&& layer) {
+    if (name.empty()) fail<ArgumentError>("a layer needs a name");
+    if (built()) fail<ArgumentError>("layer '" + name + "' added to a network that is already built");
+    for (const Node& node : nodes_) {
+      if (covers(name, node.name) || covers(node.name, name)) fail<ArgumentError>("two layers named '" + name + "'");
+    }
+    if constexpr (std::same_as<std::remove_cvref_t<L>, Sequential>) {
+      for (const Node& node : layer.nodes_) nodes_.push_back({name + "." + node.name, node.layer});
+    } else if constexpr (std::same_as<std::remove_cvref_t<L>, AnyLayer<T>>) {
+      nodes_.push_back({name, std::forward<L>(layer)});
+    } else {
+      nodes_.push_back({name, AnyLayer<T>(std::forward<L>(layer))});
+    }
+    ++top_level_;
+  }
+
+  /// Infers all shapes from the shape of one sample, such as {48, 48, 1}, makes and initializes the parameters from
+  /// `seed`, and returns the shape of one output. Throws ShapeError naming the layer that does not fit. Building again
+  /// starts anew.
+  Shape build(const Shape& input, std::uint64_t seed = 0) {
+    if (nodes_.empty()) fail<ArgumentError>("a network needs at least one layer");
+    Setup setup;
+    const Features output = this->setup({input, {}}, setup);
+    std::vector<Parameter<P>> parameters;
+    for (std::size_t i = 0; i < setup.declarations.size(); ++i) {
+      const Declaration& d = setup.declarations[i];
+      parameters.push_back({d.name, d.role, d.columns, false, Tensor<P>(d.shape)});
+      d.initializer.fill(parameters.back().value.view(), d.fan_in, d.fan_out, {seed, Stream::initialize, i});
+    }
+    parameters_ = std::move(parameters);
+    input_ = input;
+    refresh_views();
+    return output.shape;
+  }
+  bool built() const { return input_.rank() > 0; }
+
+  /// Shape of one input sample (rank 0 before build) and of one output.
+  const Shape& input_shape() const { return input_; }
+  const Shape& output_shape() const { return nodes_.back().output.shape; }
+  /// Shape of one sample behind the first `count` layers.
+  const Shape& shape_after(index_t count) const { return count == 0 ? input_ : node(count - 1).output.shape; }
+
+  index_t layer_count() const { return static_cast<index_t>(nodes_.size()); }
+  const std::string& layer_name(index_t i) const { return node(i).name; }
+  std::string_view layer_kind(index_t i) const { return node(i).layer.kind(); }
+  AnyLayer<T>& layer(index_t i) { return nodes_[static_cast<std::size_t>(i)].layer; }
+
+  std::span<Parameter<P>> parameters() { return parameters_; }
+  std::span<const Parameter<P>> parameters() const { return parameters_; }
+  /// The parameter of that name. Throws ArgumentError if there is none.
+  Parameter<P>& parameter(std::string_view name) {
+    for (Parameter<P>& p : parameters_)
+      if (p.name == name) return p;
+    fail<ArgumentError>("the network has no parameter '" + std::string(name) + "'");
+  }
+  /// Number of trained values (statistics not counted).
+  index_t parameter_count() const {
+    index_t count = 0;
+    for (const Parameter<P>& p : parameters_) count += p.role == Role::statistic ? 0 : p.value.size();
+    return count;
+  }
+
+  /// Freezes the layer or parameter of that name and everything below it; "" is the whole network. What is frozen does
+  /// not change by a bit in training: parameters are left out of gradients and optimizer, normalization keeps and uses
+  /// its stored statistics, dropout is off. Throws ArgumentError if nothing has that name. See docs/freezing.md.
+  void freeze(std::string_view name) { set_frozen(name, true); }
+  /// Undoes freeze for that name.
+  void unfreeze(std::string_view name) { set_frozen(name, false); }
+  /// Number of leading layers that are frozen or, having nothing to train and nothing random, may as well be: their
+  /// outputs are the features that training can cache.
+  index_t frozen_prefix() const {
+    index_t i = 0;
+    while (i < layer_count() && node(i).frozen) ++i;
+    return i;
+  }
+  /// Names of the frozen layers and parameters, which freeze() gives back.
+  std::vector<std::string> frozen_names() const {
+    std::vector<std::string> names;
+    for (const Node& n : nodes_) collect_frozen(n, "", names);
+    for (const Parameter<P>& p : parameters_) {
+      bool covered = false;
+      for (const std::string& name : names) covered = covered || covers(name, p.name);
+      if (p.frozen && !covered) names.push_back(p.name);
+    }
+    return names;
+  }
+
+  /// Inference: y (batch, ...output) from x (batch, ...input) over `range`. Allocates nothing once `workspace` has seen
+  /// this batch size. Throws ShapeError if x or y do not fit.
+  void infer(TensorView<const T> x, TensorView<T> y, Workspace& workspace, Range range = {},
+             Observer<T>* observer = nullptr) const {
+    check(x.shape(), y.shape(), range);
+    workspace.reserve(memory_of(x.shape(), workspace.threads().count(), false, range));
+    const Context context{&workspace.threads()};
+    run_forward(x, y, pass(workspace, context, false, observer), range);
+  }
+  /// Inference into a new tensor.
+  Tensor<T> infer(TensorView<const T> x, Workspace& workspace) const {
+    if (!built() || x.shape().rank() == 0) check(x.shape(), x.shape(), {});
+    Tensor<T> y(output_shape().with_batch(x.shape()[0]));
+    infer(x, y.view(), workspace);
+    return y;
+  }
+
+  /// Training forward over `range`. What backward needs stays in `workspace`. Random layers draw from (seed, step).
+  void forward(TensorView<const T> x, TensorView<T> y, Workspace& workspace, std::uint64_t seed, std::uint64_t step,
+               Range range = {}) const {
+    check(x.shape(), y.shape(), range);
+    workspace.reserve(memory_of(x.shape(), workspace.threads().count(), true, range));
+    const Context context{&workspace.threads(), seed, step};
+    run_forward(x, y, pass(workspace, context, true, nullptr), range);
+  }
+  /// Training backward, after forward with the same arguments and nothing else done with `workspace` since. Assigns
+  /// `gradients` (parallel to parameters(); empty views where none is wanted) and, unless empty, dx. Stops at the first
+  /// layer that has a gradient to give.
+  void backward(TensorView<const T> x, TensorView<const T> y, TensorView<const T> dy, TensorView<T> dx,
+                Gradients<T> gradients, Workspace& workspace, std::uint64_t seed, std::uint64_t step,
+                Range range = {}) const {
+    check(x.shape(), y.shape(), range);
+    const Context context{&workspace.threads(), seed, step};
+    run_backward(x, y, dy, dx, gradients, pass(workspace, context, true, nullptr), range);
+  }
+
+  // The layer contract, for use inside combinators.
+
+  Features setup(Features features, Setup& setup) {
+    const std::string outer = setup.layer;
+    const std::size_t base = setup.declarations.size();
+    for (Node& n : nodes_) {
+      setup.layer = outer.empty() ? n.name : outer + "." + n.name;
+      n.stream = setup.streams++;
+      n.first_parameter = setup.declarations.size() - base;
+      features = n.layer.setup(features, setup);
+      n.parameter_count = setup.declarations.size() - base - n.first_parameter;
+      n.output = features;
+    }
+    setup.layer = outer;
+    return features;
+  }
+
+  Memory memory_of(const Shape& x, int threads, bool keep, Range range = {}) const {
+    Memory total;
+    std::size_t largest_scratch = 0, largest_activation = 0;
+    Shape in = x;
+    const index_t last = end_of(range);
+    for (index_t i = range.first; i < last; ++i) {
+      const Shape out = node(i).output.shape.with_batch(x[0]);
+      const Memory m = node(i).layer.memory(in, out, threads, keep);
+      if (keep && i + 1 < last) total.saved += bytes_of<T>(out.size());
+      total.saved += keep ? padded(m.saved) : 0;
+      largest_scratch = std::max(largest_scratch, padded(m.scratch) + (keep ? 0 : padded(m.saved)));
+      if (i + 1 < last) largest_activation = std::max(largest_activation, bytes_of<T>(out.size()));
+      in = out;
+    }
+    total.scratch = largest_scratch + 2 * largest_activation;
+    return total;
+  }
+
+  void run_forward(TensorView<const T> x, TensorView<T> y, const Pass<T>& pass, Range range = {}) const {
+    Arena saved(pass.saved), scratch(pass.scratch);
+    const index_t batch = x.shape()[0], last = end_of(range);
+    T* buffers[2] = {nullptr, nullptr};
+    if (!pass.keep) {
+      index_t largest = 0;
+      for (index_t i = range.first; i + 1 < last; ++i) largest = std::max(largest, node(i).output.shape.size() * batch);
+      for (T*& buffer : buffers) buffer = scratch.take<T>(largest);
+    }
+    if (range.first == last) std::copy_n(x.data(), x.size(), y.data());
+    for (index_t i = range.first; i < last; ++i) {
+      const Node& n = node(i);
+      TensorView<T> out = y;
+      const Shape shape = n.output.shape.with_batch(batch);
+      if (i + 1 < last) out = {pass.keep ? saved.take<T>(shape.size()) : buffers[i % 2], shape};
+      const Memory m = n.layer.memory(x.shape(), shape, pass.threads().count(), pass.keep);
+      Arena rest(scratch.rest());
+      const auto kept = pass.keep ? saved.take_bytes(m.saved) : rest.take_bytes(m.saved);
+      n.layer.forward(x, out, inner(pass, n, kept, rest.rest()));
+      if (pass.observer) {
+        pass.observer->output(pass.name.empty() ? n.name : std::string(pass.name) + "." + n.name, n.layer.kind(), out);
+      }
+      x = out;
+    }
+  }
+
+  void run_backward(TensorView<const T> x, TensorView<const T> y, TensorView<const T> dy, TensorView<T> dx,
+                    Gradients<T> gradients, const Pass<T>& pass, Range range = {}) const {
+    const index_t batch = x.shape()[0], last = end_of(range);
+    index_t lowest = range.first;
+    if (!dx) {
+      while (lowest < last && !wants_gradient(node(lowest), gradients)) ++lowest;
+    }
+    if (range.first == last && dx) std::copy_n(dy.data(), dy.size(), dx.data());
+    Arena scratch(pass.scratch);
+    index_t largest = 0;
+    std::size_t offset = 0;  // of what is saved behind layer i
+    for (index_t i = range.first; i < last; ++i) {
+      const Shape out = node(i).output.shape.with_batch(batch);
+      if (i + 1 < last) largest = std::max(largest, out.size());
+      offset += saved_bytes(i, i == range.first ? x.shape() : shape_before(i, batch), out, last, pass);
+    }
+    T* buffers[2] = {scratch.take<T>(largest), scratch.take<T>(largest)};
+    for (index_t i = last - 1; i >= lowest; --i) {
+      const Node& n = node(i);
+      const Shape in_shape = i == range.first ? x.shape() : shape_before(i, batch);
+      const Shape out_shape = n.output.shape.with_batch(batch);
+      offset -= saved_bytes(i, in_shape, out_shape, last, pass);
+      Arena own(pass.saved.subspan(offset));
+      TensorView<const T> out = y;
+      if (i + 1 < last) out = own.tensor<T>(out_shape);
+      TensorView<const T> in = x;
+      if (i > range.first) {
+        const Shape before = i - 1 == range.first ? x.shape() : shape_before(i - 1, batch);
+        in = Arena(pass.saved.subspan(offset - saved_bytes(i - 1, before, in_shape, last, pass)))
+                 .template tensor<T>(in_shape);
+      }
+      TensorView<T> below = i == lowest ? dx : TensorView<T>{buffers[i % 2], in_shape};
+      const Memory m = n.layer.memory(in_shape, out_shape, pass.threads().count(), true);
+      n.layer.backward(in, out, dy, below, gradients.subspan(n.first_parameter, n.parameter_count),
+                       inner(pass, n, own.take_bytes(m.saved), scratch.rest()));
+      dy = below;
+    }
+  }
+
+  /// Freezing inside a combinator whose name is `prefix`; returns whether anything was covered.
+  bool freeze_layers(std::string_view name, const std::string& prefix, bool frozen) {
+    bool found = false;
+    for (Node& n : nodes_) {
+      const std::string full = prefix.empty() ? n.name : prefix + "." + n.name;
+      if (covers(name, full)) {
+        n.frozen = frozen;
+        found = true;
+      } else if (!frozen && covers(full, name)) {
+        n.frozen = false;  // something inside is to be trained again
+      }
+      for (auto& [branch, chain] : n.layer.branches()) {
+        found = chain->freeze_layers(name, branch.empty() ? full : full + "." + branch, frozen) || found;
+      }
+    }
+    return found;
+  }
+
+ private:
+  struct Node {
+    std::string name;
+    AnyLayer<T> layer;
+    bool frozen = false;
+    std::uint32_t stream = 0;
+    std::size_t first_parameter = 0;  // counted from this chain's first
+    std::size_t parameter_count = 0;
+    Features output = {};
+  };
+
+  const Node& node(index_t i) const { return nodes_[static_cast<std::size_t>(i)]; }
+  index_t end_of(Range range) const { return range.last < 0 ? layer_count() : range.last; }
+  Shape shape_before(index_t i, index_t batch) const { return node(i - 1).output.shape.with_batch(batch); }
+
+  std::size_t saved_bytes(index_t i, const Shape& in, const Shape& out, index_t last, const Pass<T>& pass) const {
+    return padded(node(i).layer.memory(in, out, pass.threads().count(), true).saved) +
+           (i + 1 < last ? bytes_of<T>(out.size()) : 0);
+  }
+
+  static bool wants_gradient(const Node& n, Gradients<T> gradients) {
+    for (const auto& g : gradients.subspan(n.first_parameter, n.parameter_count))
+      if (g) return true;
+    return false;
+  }
+
+  Pass<T> pass(Workspace& workspace, const Context& context, bool training, Observer<T>* observer) const {
+    return {.context = &context,
+            .training = training,
+            .keep = training,
+            .stream = 0,
+            .parameters = views_,
+            .saved = workspace.saved(),
+            .scratch = workspace.scratch(),
+            .observer = observer};
+  }
+
+  static Pass<T> inner(const Pass<T>& outer, const Node& n, std::span<std::byte> saved, std::span<std::byte> scratch) {
+    Pass<T> result = outer;
+    result.training = outer.training && !n.frozen;
+    result.stream = n.stream;
+    result.parameters = outer.parameters.subspan(n.first_parameter, n.parameter_count);
+    result.saved = saved;
+    result.scratch = scratch;
+    result.name = n.name;
+    return result;
+  }
+
+  void check(const Shape& x, const Shape& y, Range range) const {
+    if (!built()) fail<ArgumentError>("the network is not built: call build(shape of one sample) first");
+    const index_t last = end_of(range);
+    if (range.first < 0 || range.first > last || last > layer_count()) {
+      fail<ArgumentError>("layers " + std::to_string(range.first) + " to " + std::to_string(last) + " of " +
+                          std::to_string(layer_count()));
+    }
+    if (x.rank() == 0 || x != shape_after(range.first).with_batch(x[0])) {
+      fail<ShapeError>("the network takes (batch, ...) of " + shape_after(range.first).to_string() + ", got " +
+                       x.to_string());
+    }
+    if (y != shape_after(last).with_batch(x[0])) {
+      fail<ShapeError>("the network gives " + shape_after(last).with_batch(x[0]).to_string() + ", asked for " +
+                       y.to_string());
+    }
+  }
+
+  void set_frozen(std::string_view name, bool frozen) {
+    if (!built()) fail<ArgumentError>("build the network before freezing parts of it");
+    bool found = freeze_layers(name, "", frozen);
+    for (Parameter<P>& p : parameters_) {
+      if (!covers(name, p.name)) continue;
+      p.frozen = frozen;
+      found = true;
+    }
+    if (!found) fail<ArgumentError>("nothing in the network is named '" + std::string(name) + "'");
+    sync_frozen_layers();
+  }
+
+  /// A layer all of whose parameters were frozen one by one is frozen itself.
+  void sync_frozen_layers() {
+    for (Node& n : nodes_) {
+      if (n.parameter_count == 0) continue;
+      bool all = true;
+      for (std::size_t i = 0; i < n.parameter_count; ++i) all = all && parameters_[n.first_parameter + i].frozen;
+      n.frozen = all;
+    }
+  }
+
+  static void collect_frozen(const Node& n, const std::string& prefix, std::vector<std::string>& names) {
+    const std::string full = prefix.empty() ? n.name : prefix + "." + n.name;
+    if (n.frozen) {
+      names.push_back(full);
+      return;
+    }
+    for (auto& [branch, chain] : const_cast<Node&>(n).layer.branches()) {
+      for (const Node& m : chain->nodes_) collect_frozen(m, branch.empty() ? full : full + "." + branch, names);
+    }
+  }
+
+  void refresh_views() {
+    views_.clear();
+    for (const Parameter<P>& p : parameters_) views_.push_back(p.value.view());
+  }
+
+  std::vector<Node> nodes_;
+  Shape input_;
+  std::vector<Parameter<P>> parameters_;
+  std::vector<TensorView<const P>> views_;  // of parameters_, in the form that passes take
+  index_t top_level_ = 0;
+};
+
+}  // namespace mien
