@@ -5,6 +5,7 @@
 
 #include "mien/core/cpu.hpp"
 #include "mien/core/threads.hpp"
+#include "mien/kernels/amx/correlate.hpp"
 #include "mien/kernels/avx2/float_blocks.hpp"
 #include "mien/kernels/avx512/float_blocks.hpp"
 #include "mien/kernels/correlate.hpp"
@@ -38,6 +39,14 @@ const BlockKernels<P>& pick_blocks([[maybe_unused]] Isa isa) {
 template <class T>
 std::size_t conv2d_scratch_bytes(ConvPass pass, const ConvGeometry& g, int threads, Isa isa = cpu_isa()) {
   using P = parameter_t<T>;
+#if MIEN_HAS_X86_KERNELS
+  if constexpr (std::is_same_v<T, bfloat16>) {
+    if (isa >= Isa::amx && pass == ConvPass::forward)
+      return detail::amx::correlation_scratch_bytes(detail::forward_correlation(g), threads);
+    if (isa >= Isa::amx && pass == ConvPass::backward_data)
+      return detail::amx::correlation_scratch_bytes(detail::backward_correlation(g), threads);
+  }
+#endif
   const auto& blocks = detail::pick_blocks<P>(isa);
   switch (pass) {
     case ConvPass::forward:
@@ -53,6 +62,15 @@ std::size_t conv2d_scratch_bytes(ConvPass pass, const ConvGeometry& g, int threa
 template <class T, class P = parameter_t<T>>
 void conv2d_forward(const ConvGeometry& g, const T* x, const P* w, const P* bias, T* y, std::byte* scratch,
                     const Threads& threads, Isa isa = cpu_isa()) {
+#if MIEN_HAS_X86_KERNELS
+  if constexpr (std::is_same_v<T, bfloat16>) {
+    if (isa >= Isa::amx) {
+      if (!detail::amx::run_correlation(detail::forward_correlation(g), x, w, bias, y, scratch, threads))
+        reference::conv2d_forward(g, x, w, bias, y);
+      return;
+    }
+  }
+#endif
   if (!detail::run_correlation<T, P>(detail::forward_correlation(g), detail::pick_blocks<P>(isa), x, w, bias, y,
                                      scratch, threads)) {
     reference::conv2d_forward(g, x, w, bias, y);
@@ -63,6 +81,15 @@ void conv2d_forward(const ConvGeometry& g, const T* x, const P* w, const P* bias
 template <class T, class P = parameter_t<T>>
 void conv2d_backward_data(const ConvGeometry& g, const T* dy, const P* w, T* dx, std::byte* scratch,
                           const Threads& threads, Isa isa = cpu_isa()) {
+#if MIEN_HAS_X86_KERNELS
+  if constexpr (std::is_same_v<T, bfloat16>) {
+    if (isa >= Isa::amx) {
+      if (!detail::amx::run_correlation(detail::backward_correlation(g), dy, w, nullptr, dx, scratch, threads))
+        reference::conv2d_backward_data(g, dy, w, dx);
+      return;
+    }
+  }
+#endif
   if (!detail::run_correlation<T, P, P>(detail::backward_correlation(g), detail::pick_blocks<P>(isa), dy, w, nullptr,
                                         dx, scratch, threads)) {
     reference::conv2d_backward_data(g, dy, w, dx);

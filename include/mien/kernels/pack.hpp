@@ -45,18 +45,19 @@ inline void copy_padded(const Placement& p, const S* image, index_t first, index
   for (index_t a = first; a < last; ++a, to += row_size) {
     const index_t h = a - p.offset_h;
     if (h < 0 || h % p.step_h != 0 || h / p.step_h >= p.height || v0 >= v1) {
-      std::memset(to, 0, static_cast<std::size_t>(row_size) * sizeof(T));
+      std::memset(static_cast<void*>(to), 0, static_cast<std::size_t>(row_size) * sizeof(T));
       continue;
     }
     const S* row = image + h / p.step_h * p.width * p.channels;
     const index_t left = (v0 * p.step_w + p.offset_w) * p.channels;
     if (p.step_w == 1) {
       const index_t middle = (v1 - v0) * p.channels;
-      std::memset(to, 0, static_cast<std::size_t>(left) * sizeof(T));
+      std::memset(static_cast<void*>(to), 0, static_cast<std::size_t>(left) * sizeof(T));
       copy_values(row + v0 * p.channels, middle, to + left);
-      std::memset(to + left + middle, 0, static_cast<std::size_t>(row_size - left - middle) * sizeof(T));
+      std::memset(static_cast<void*>(to + left + middle), 0,
+                  static_cast<std::size_t>(row_size - left - middle) * sizeof(T));
     } else {
-      std::memset(to, 0, static_cast<std::size_t>(row_size) * sizeof(T));
+      std::memset(static_cast<void*>(to), 0, static_cast<std::size_t>(row_size) * sizeof(T));
       for (index_t v = v0; v < v1; ++v)
         copy_values(row + v * p.channels, p.channels, to + left + (v - v0) * p.step_w * p.channels);
     }

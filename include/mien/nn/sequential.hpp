@@ -270,11 +270,11 @@ class Sequential {
 
   /// Training forward over `range`. What backward needs stays in `workspace`. Random layers draw from (seed, step).
   void forward(TensorView<const T> x, TensorView<T> y, Workspace& workspace, std::uint64_t seed, std::uint64_t step,
-               Range range = {}) const {
+               Range range = {}, Observer<T>* observer = nullptr) const {
     check(x.shape(), y.shape(), range);
     workspace.reserve(memory_of(x.shape(), workspace.threads().count(), true, range));
     const Context context{&workspace.threads(), seed, step};
-    run_forward(x, y, pass(workspace, context, true, nullptr), range);
+    run_forward(x, y, pass(workspace, context, true, observer), range);
   }
   /// Training backward, after forward with the same arguments and nothing else done with `workspace` since. Assigns
   /// `gradients` (parallel to parameters(); empty views where none is wanted) and, unless empty, dx. Stops at the first

@@ -1,0 +1,399 @@
+// Forward and backward data in bfloat16 by AMX tile products.
+#pragma once
+
+#include "mien/core/config.hpp"
+
+#if MIEN_HAS_X86_KERNELS
+
+#include <cstring>
+
+#include "mien/core/threads.hpp"
+#include "mien/kernels/amx/tiles.hpp"
+#include "mien/kernels/correlate.hpp"
+
+namespace mien::kernels::detail::amx {
+
+/// Where the 16 rows of a left tile come from.
+enum class RowSource {
+  images,   // the same pixel of 16 images, copied next to each other: no padding is multiplied at all
+  pixels,   // 16 neighbours of a padded image, row ends included
+  windows,  // whole windows, gathered: for few channels, strides, groups
+  direct    // pixels as they stand in the source: windows of one pixel
+};
+
+/// How a correlation is cut into pieces; does not depend on the number of threads.
+struct TilePlan {
+  static constexpr index_t budget = 1024 * 1024;  // bytes of copied operand per piece
+  static constexpr index_t wanted_pieces = 4;
+
+  explicit TilePlan(const Correlation& c) {
+    const index_t taps = c.taps();
+    depth = (c.depth + 31) / 32 * 32;
+    inner = taps * depth;
+    images = 1;
+    rows = c.out_height;
+    const bool one_group = c.groups == 1;
+    const index_t window_depth = (taps * c.depth + 31) / 32 * 32;
+    const auto source_rows = [&](index_t out_rows) {  // that `out_rows` output rows may read
+      const index_t span = ((out_rows - 1) * c.stride_h + c.dilation_h * (c.kernel_h - 1)) / c.place.step_h + 2;
+      return span < c.place.height ? span : c.place.height;
+    };
+    if (one_group && taps == 1 && c.place.is_identity() && c.place.width == 1 && c.batch == 1 && c.depth % 32 == 0) {
+      source = RowSource::direct;
+    } else if (one_group && c.batch >= 16 && 2 * window_depth > inner &&
+               source_rows(4) * c.place.width * 32 * depth * 2 <= budget) {
+      source = RowSource::images;
+      images = c.batch > 16 ? 32 : 16;
+      const index_t groups = (c.batch + images - 1) / images;
+      rows = (c.out_height * groups + wanted_pieces - 1) / wanted_pieces;
+      if (rows > c.out_height) rows = c.out_height;
+      if (rows < 1) rows = 1;
+      while (rows > 1 && source_rows(rows) * c.place.width * images * depth * 2 > budget) --rows;
+    } else if (one_group && c.stride_h == 1 && c.stride_w == 1 && 2 * window_depth > inner) {
+      source = RowSource::pixels;
+    } else {
+      source = RowSource::windows;
+      inner = window_depth;
+    }
+    if (source != RowSource::images) {
+      const index_t row_bytes =
+          source == RowSource::windows ? c.out_width * inner * 2 : c.place.padded_width * depth * 2;
+      const index_t split = (wanted_pieces + c.batch - 1) / c.batch;
+      rows = (c.out_height + split - 1) / split;
+      const index_t fit = budget / 2 / row_bytes;
+      if (rows > fit) rows = fit;
+      const index_t least = (64 + c.out_width - 1) / c.out_width;
+      if (rows < least) rows = least;
+      if (rows > c.out_height) rows = c.out_height;
+    }
+    row_pieces = (c.out_height + rows - 1) / rows;
+    pieces = (c.batch + images - 1) / images * row_pieces;
+    blocks = (c.outputs + 31) / 32;
+    panel_values = blocks * 32 * inner;
+    block_pieces = pieces >= wanted_pieces ? 1 : (wanted_pieces + pieces - 1) / pieces;
+    if (block_pieces > blocks) block_pieces = blocks;
+    switch (source) {
+      case RowSource::images:
+        copied = source_rows(rows) * c.place.width * images * depth;
+        break;
+      case RowSource::pixels:
+        copied = ((rows + c.dilation_h * (c.kernel_h - 1)) * c.place.padded_width + 64) * depth;
+        break;
+      case RowSource::windows:
+        copied = (rows * c.out_width + 32) * inner;
+        break;
+      default:
+        copied = 32 * depth;
+        break;
+    }
+  }
+
+  RowSource source;
+  index_t depth;  // channels of a tap, padded to whole steps
+  index_t inner;  // values summed per output, padded
+  index_t images, rows, row_pieces, pieces, block_pieces;
+  index_t blocks, panel_values;  // of 32 outputs; of one group
+  index_t copied;                // values of scratch per piece
+};
+
+struct TileScratch {
+  TileScratch(const Correlation& c, const TilePlan& plan, int threads, std::byte* base) {
+    Carver carver(base);
+    taken = carver.take<int>(threads);
+    checks = carver.take<float>(plan.blocks * c.groups);
+    table = carver.take<std::int32_t>(plan.inner);
+    weights = carver.take<bfloat16>(plan.panel_values * c.groups);
+    copy_size = (plan.copied + 31) / 32 * 32;
+    copy = carver.take<bfloat16>(copy_size * threads);
+    segment_size = c.taps();
+    segments = carver.take<TileSegment>(segment_size * threads);
+    bytes = carver.used();
+  }
+  int* taken;
+  float* checks;
+  std::int32_t* table;
+  bfloat16 *weights, *copy;
+  TileSegment* segments;
+  index_t copy_size, segment_size;
+  std::size_t bytes;
+};
+
+/// The products for up to 32 rows and one block of outputs.
+inline void tile_block(index_t rows, index_t columns, const bfloat16* left0, const bfloat16* left1, index_t row_bytes,
+                       const TileSegment* segments, index_t count, const bfloat16* right, float* sums) {
+  if (columns > 16) {
+    rows > 16 ? tile_products<2, 2>(left0, left1, row_bytes, segments, count, right, sums)
+              : tile_products<1, 2>(left0, left1, row_bytes, segments, count, right, sums);
+  } else {
+    rows > 16 ? tile_products<2, 1>(left0, left1, row_bytes, segments, count, right, sums)
+              : tile_products<1, 1>(left0, left1, row_bytes, segments, count, right, sums);
+  }
+}
+
+/// One piece of work: images [n0, n1), output rows [i0, i1), blocks of outputs [b0, b1).
+struct TilePiece {
+  const Correlation& c;
+  const TilePlan& plan;
+  const TileScratch& scratch;
+  const bfloat16* x;
+  const float* bias;
+  bfloat16* y;
+  index_t n0, n1, i0, i1, b0, b1;
+  bfloat16* copy;
+  TileSegment* segments;
+
+  index_t all_outputs() const { return c.outputs * c.groups; }
+  index_t image() const { return c.place.height * c.place.width * c.place.channels; }
+
+  struct Block {
+    index_t columns;
+    const bfloat16* right;
+    alignas(64) float bias[32];
+  };
+  /// Block b of group g.
+  Block block(index_t group, index_t b) const {
+    Block result{};
+    result.columns = c.outputs - b * 32 < 32 ? c.outputs - b * 32 : 32;
+    result.right = scratch.weights + group * plan.panel_values + b * 32 * plan.inner;
+    for (index_t k = 0; bias != nullptr && k < result.columns; ++k)
+      result.bias[k] = bias[group * c.outputs + b * 32 + k];
+    return result;
+  }
+  static index_t tiles(index_t columns) { return columns > 16 ? 2 : 1; }
+
+  void run() {
+    switch (plan.source) {
+      case RowSource::images:
+        return run_images();
+      case RowSource::pixels:
+        return run_pixels();
+      case RowSource::windows:
+        return run_windows();
+      default:
+        return run_direct();
+    }
+  }
+
+  /// The source position that output `i` reads through tap `r`, or -1 if none.
+  static index_t source_at(index_t i, index_t stride, index_t r, index_t dilation, index_t offset, index_t step,
+                           index_t extent) {
+    const index_t at = i * stride + r * dilation - offset;
+    if (at < 0 || at % step != 0 || at / step >= extent) return -1;
+    return at / step;
+  }
+
+  void run_images() {
+    const Placement& p = c.place;
+    const index_t count = n1 - n0, pixel = plan.images * plan.depth;
+    // Source rows that any output row of this piece reads.
+    index_t h0 = p.height, h1 = 0;
+    for (index_t i = i0; i < i1; ++i)
+      for (index_t r = 0; r < c.kernel_h; ++r) {
+        const index_t h = source_at(i, c.stride_h, r, c.dilation_h, p.offset_h, p.step_h, p.height);
+        if (h >= 0 && h < h0) h0 = h;
+        if (h >= h1) h1 = h + 1;
+      }
+    for (index_t n = 0; n < count && h0 < h1; ++n) {
+      spread_pixels(x + (n0 + n) * image() + h0 * p.width * p.channels, (h1 - h0) * p.width, p.channels, plan.depth,
+                    copy + n * plan.depth, pixel);
+    }
+    const index_t steps = plan.depth / 32;
+    alignas(64) float sums[32 * 32];
+    for (index_t b = b0; b < b1; ++b) {
+      const Block to = block(0, b);
+      const index_t n_tiles = tiles(to.columns);
+      for (index_t i = i0; i < i1; ++i)
+        for (index_t j = 0; j < c.out_width; ++j) {
+          index_t used = 0;
+          for (index_t r = 0; r < c.kernel_h; ++r) {
+            const index_t h = source_at(i, c.stride_h, r, c.dilation_h, p.offset_h, p.step_h, p.height);
+            if (h < 0) continue;
+            for (index_t s = 0; s < c.kernel_w; ++s) {
+              const index_t v = source_at(j, c.stride_w, s, c.dilation_w, p.offset_w, p.step_w, p.width);
+              if (v < 0) continue;
+              segments[used++] = {((h - h0) * p.width + v) * pixel,
+                                  (r * c.kernel_w + s) * steps * n_tiles * tile_values, steps};
+            }
+          }
+          tile_block(count, to.columns, copy, copy + 16 * plan.depth, plan.depth * 2, segments, used, to.right, sums);
+          store_rows(sums, count, to.bias, to.columns,
+                     y + ((n0 * c.out_height + i) * c.out_width + j) * all_outputs() + b * 32,
+                     c.out_height * c.out_width * all_outputs());
+        }
+    }
+  }
+
+  void run_pixels() {
+    const index_t padded_width = c.place.padded_width, steps = plan.depth / 32;
+    const index_t rows = i1 - i0 + c.dilation_h * (c.kernel_h - 1);
+    if (plan.depth == c.depth) {
+      copy_padded(c.place, x + n0 * image(), i0, i0 + rows, copy);
+    } else {
+      copy_deepened(rows);
+    }
+    alignas(64) float sums[32 * 32];
+    const index_t flat = (i1 - i0 - 1) * padded_width + c.out_width;
+    for (index_t b = b0; b < b1; ++b) {
+      const Block to = block(0, b);
+      const index_t n_tiles = tiles(to.columns);
+      for (index_t t = 0; t < c.taps(); ++t) {
+        const index_t r = t / c.kernel_w, s = t % c.kernel_w;
+        segments[t] = {(r * c.dilation_h * padded_width + s * c.dilation_w) * plan.depth,
+                       t * steps * n_tiles * tile_values, steps};
+      }
+      bfloat16* out = y + ((n0 * c.out_height + i0) * c.out_width) * all_outputs() + b * 32;
+      index_t column = 0;  // of the next pixel in its padded row
+      for (index_t f = 0; f < flat; f += 32) {
+        const index_t count = flat - f < 32 ? flat - f : 32;
+        const bfloat16* from = copy + f * plan.depth;
+        tile_block(count, to.columns, from, from + 16 * plan.depth, plan.depth * 2, segments, c.taps(), to.right, sums);
+        for (index_t q = 0; q < count;) {
+          if (column < c.out_width) {
+            index_t run = c.out_width - column;
+            if (run > count - q) run = count - q;
+            store_rows(sums + q * 32, run, to.bias, to.columns, out, all_outputs());
+            out += run * all_outputs();
+            q += run;
+            column += run;
+          } else {
+            const index_t skip = padded_width - column;
+            q += skip;
+            column = 0;
+            if (q > count) {  // the row's end lies in the next block
+              column = padded_width - (q - count);
+            }
+          }
+          if (column == padded_width) column = 0;
+        }
+      }
+    }
+  }
+
+  /// Padded rows with channels padded to whole steps.
+  void copy_deepened(index_t rows) {
+    const Placement& p = c.place;
+    std::memset(static_cast<void*>(copy), 0,
+                static_cast<std::size_t>(rows * p.padded_width * plan.depth) * sizeof(bfloat16));
+    for (index_t a = 0; a < rows; ++a) {
+      const index_t h = source_at(i0 + a, 1, 0, 1, p.offset_h, p.step_h, p.height);
+      if (h < 0) continue;
+      for (index_t b = 0; b < p.padded_width; ++b) {
+        const index_t v = source_at(b, 1, 0, 1, p.offset_w, p.step_w, p.width);
+        if (v < 0) continue;
+        spread_pixels(x + n0 * image() + (h * p.width + v) * p.channels, 1, p.channels, plan.depth,
+                      copy + (a * p.padded_width + b) * plan.depth, plan.depth);
+      }
+    }
+  }
+
+  void run_windows() {
+    const Placement& p = c.place;
+    const index_t pixels = (i1 - i0) * c.out_width;
+    alignas(64) float sums[32 * 32];
+    for (index_t group = 0; group < c.groups; ++group) {
+      bfloat16* to = copy;
+      const index_t used = c.taps() * c.depth;
+      for (index_t i = i0; i < i1; ++i)
+        for (index_t j = 0; j < c.out_width; ++j, to += plan.inner) {
+          for (index_t t = 0; t < c.taps(); ++t) {
+            const index_t h = source_at(i, c.stride_h, t / c.kernel_w, c.dilation_h, p.offset_h, p.step_h, p.height);
+            const index_t v = source_at(j, c.stride_w, t % c.kernel_w, c.dilation_w, p.offset_w, p.step_w, p.width);
+            const bfloat16* from = x + n0 * image() + (h * p.width + v) * p.channels + group * c.depth;
+            for (index_t q = 0; q < c.depth; ++q) to[t * c.depth + q] = h >= 0 && v >= 0 ? from[q] : bfloat16();
+          }
+          for (index_t q = used; q < plan.inner; ++q) to[q] = bfloat16();
+        }
+      const TileSegment all{0, 0, plan.inner / 32};
+      for (index_t b = b0; b < b1; ++b) {
+        const Block block_to = block(group, b);
+        bfloat16* out = y + ((n0 * c.out_height + i0) * c.out_width) * all_outputs() + group * c.outputs + b * 32;
+        for (index_t f = 0; f < pixels; f += 32) {
+          const index_t count = pixels - f < 32 ? pixels - f : 32;
+          const bfloat16* from = copy + f * plan.inner;
+          tile_block(count, block_to.columns, from, from + 16 * plan.inner, plan.inner * 2, &all, 1, block_to.right,
+                     sums);
+          store_rows(sums, count, block_to.bias, block_to.columns, out + f * all_outputs(), all_outputs());
+        }
+      }
+    }
+  }
+
+  void run_direct() {
+    const index_t tail = i0 + (i1 - i0) / 32 * 32;  // the last rows may lack neighbours to load
+    if (tail < i1) copy_values(x + tail * c.depth, (i1 - tail) * c.depth, copy);
+    const TileSegment all{0, 0, plan.inner / 32};
+    alignas(64) float sums[32 * 32];
+    for (index_t b = b0; b < b1; ++b) {
+      const Block to = block(0, b);
+      for (index_t i = i0; i < i1; i += 32) {
+        const index_t count = i1 - i < 32 ? i1 - i : 32;
+        const bfloat16* from = i == tail ? copy : x + i * c.depth;
+        tile_block(count, to.columns, from, from + 16 * c.depth, c.depth * 2, &all, 1, to.right, sums);
+        store_rows(sums, count, to.bias, to.columns, y + i * all_outputs() + b * 32, all_outputs());
+      }
+    }
+  }
+};
+
+/// As detail::run_correlation.
+inline bool run_correlation(Correlation c, const bfloat16* x, const float* w, const float* bias, bfloat16* y,
+                            std::byte* memory, const Threads& threads) {
+  flatten_pixels(c);
+  const TilePlan plan(c);
+  const TileScratch scratch(c, plan, threads.count(), memory);
+  for (int i = 0; i < threads.count(); ++i) scratch.taken[i] = 0;
+
+  for (index_t q = 0; q < plan.inner; ++q) {
+    const index_t width = plan.source == RowSource::windows ? c.depth : plan.depth;
+    const index_t t = q / width, channel = q % width;
+    const bool real = t < c.taps() && channel < c.depth;
+    scratch.table[q] =
+        real ? static_cast<std::int32_t>(channel * c.layout.depth + (c.layout.flip ? c.layout.taps - 1 - t : t)) : -1;
+  }
+  threads.parallel_for(plan.blocks * c.groups, [&](index_t p) {
+    const index_t group = p / plan.blocks, first = p % plan.blocks * 32;
+    const index_t columns = c.outputs - first < 32 ? c.outputs - first : 32;
+    scratch.checks[p] =
+        pack_right(w + group * c.group_weights + first * c.layout.output, scratch.table, plan.inner / 32,
+                   c.layout.output, columns, scratch.weights + group * plan.panel_values + first * plan.inner);
+  });
+  if (plan.source == RowSource::pixels || plan.source == RowSource::windows) {
+    float sum = 0;
+    for (index_t p = 0; p < plan.blocks * c.groups; ++p) sum += scratch.checks[p];
+    if (!c.place.is_identity() && !(sum == 0.0F)) return false;
+  }
+
+  threads.parallel_for(plan.pieces * plan.block_pieces, [&](index_t piece) {
+    const Slot slot(scratch.taken, threads.count());
+    const TileScope tiles;
+    const index_t part = piece % plan.block_pieces, chunk = piece / plan.block_pieces;
+    const index_t n0 = chunk / plan.row_pieces * plan.images, i0 = chunk % plan.row_pieces * plan.rows;
+    const index_t n1 = n0 + plan.images < c.batch ? n0 + plan.images : c.batch;
+    const index_t i1 = i0 + plan.rows < c.out_height ? i0 + plan.rows : c.out_height;
+    TilePiece{c,
+              plan,
+              scratch,
+              x,
+              bias,
+              y,
+              n0,
+              n1,
+              i0,
+              i1,
+              plan.blocks * part / plan.block_pieces,
+              plan.blocks * (part + 1) / plan.block_pieces,
+              scratch.copy + slot.index() * scratch.copy_size,
+              scratch.segments + slot.index() * scratch.segment_size}
+        .run();
+  });
+  return true;
+}
+
+inline std::size_t correlation_scratch_bytes(Correlation c, int threads) {
+  flatten_pixels(c);
+  return TileScratch(c, TilePlan(c), threads, nullptr).bytes;
+}
+
+}  // namespace mien::kernels::detail::amx
+
+#endif  // MIEN_HAS_X86_KERNELS
