@@ -32,6 +32,28 @@ struct bfloat16 {
   }
 };
 
+/// The bits of a scalar, of a type that may alias it: loops that only compare and select values vectorize on these.
+template <class T>
+struct bits_of;
+template <>
+struct bits_of<bfloat16> {
+  using type __attribute__((may_alias)) = std::uint16_t;
+  static constexpr type sign = 0x8000U, infinity = 0x7f80U;
+  static constexpr float value(type bits) { return bfloat16::from_bits(bits); }
+};
+template <>
+struct bits_of<float> {
+  using type __attribute__((may_alias)) = std::uint32_t;
+  static constexpr type sign = 0x80000000U, infinity = 0x7f800000U;
+  static constexpr float value(type bits) { return std::bit_cast<float>(bits); }
+};
+template <>
+struct bits_of<double> {
+  using type __attribute__((may_alias)) = std::uint64_t;
+  static constexpr type sign = 0x8000000000000000U, infinity = 0x7ff0000000000000U;
+  static constexpr double value(type bits) { return std::bit_cast<double>(bits); }
+};
+
 /// What a network over scalar T keeps its parameters, gradients, statistics and sums in: double for double, else float.
 template <class T>
 using parameter_t = std::conditional_t<std::is_same_v<T, double>, double, float>;

@@ -343,7 +343,7 @@ inline void ten_crop(TensorView<const float> image, int which, TensorView<float>
 inline void center_crop(TensorView<const float> image, TensorView<float> out) { ten_crop(image, 4, out); }
 
 /// Another dataset, augmented by (seed, epoch, sample index): for training. The other one is borrowed and has to
-/// outlive this. `strong` on 48x48 gray takes about 10 us a sample.
+/// outlive this. `strong` on 48x48 gray takes about 20 us a sample.
 class Augmented : public Dataset {
  public:
   /// Throws ArgumentError for options out of range, ShapeError when the crop exceeds the images.

@@ -42,7 +42,7 @@ inline bool equals_ignoring_case(std::string_view a, std::string_view lower) {
 }
 
 /// A part of foreign text for an error message: short, and printable whatever it holds.
-inline std::string quoted(std::string_view text) {
+inline std::string quoted_field(std::string_view text) {
   std::string result = "\"";
   for (const char c : text.substr(0, 32)) result += c >= ' ' && c <= '~' ? c : '?';
   return result + (text.size() > 32 ? "...\"" : "\"");
@@ -93,11 +93,24 @@ inline CsvError read_pixels(std::string_view field, std::span<std::uint8_t> pixe
       }
       return {at, "expected " + std::to_string(pixels.size()) + " pixels, found " + std::to_string(all)};
     }
+    // One to three digits and a blank, as nearly all are; whatever looks otherwise goes the slow way.
+    if (end - at > 3) {
+      const auto digit = [at](int i) { return static_cast<unsigned>(at[i]) - '0'; };
+      unsigned value = digit(0);
+      int length = 1;
+      if (digit(1) <= 9) value = value * 10 + digit(length++);
+      if (length == 2 && digit(2) <= 9) value = value * 10 + digit(length++);
+      if (digit(0) <= 9 && value <= 255 && at[length] == ' ') {
+        pixels[count++] = static_cast<std::uint8_t>(value);
+        at += length + 1;
+        continue;
+      }
+    }
     const auto [stop, error] = std::from_chars(at, end, pixels[count]);
     if (error != std::errc{} || (stop != end && !is_blank(*stop))) {
       const char* word = at;
       while (word != end && !is_blank(*word)) ++word;
-      return {at, "pixel " + quoted({at, static_cast<std::size_t>(word - at)}) + " is no number 0 to 255"};
+      return {at, "pixel " + quoted_field({at, static_cast<std::size_t>(word - at)}) + " is no number 0 to 255"};
     }
     ++count;
     at = stop;
@@ -122,7 +135,7 @@ inline CsvError read_pixels(std::string_view field, std::span<std::uint8_t> pixe
 ///   from 1; csv_location() makes a message of it. What to do then is up to the caller: go on, or throw.
 ///
 /// Throws FormatError, beginning with `name`:line:column, when the first line lacks a column, and ArgumentError for a
-/// pixel count or a number of classes that is not positive. About 700 MB/s.
+/// pixel count or a number of classes that is not positive. 300 MB/s and more.
 template <class Row, class Bad>
 void read_fer_csv(std::span<const char> text, std::string_view name, index_t pixel_count, Row&& on_row, Bad&& on_bad,
                   int classes = 7) {
@@ -161,13 +174,13 @@ void read_fer_csv(std::span<const char> text, std::string_view name, index_t pix
     if (detail::equals_ignoring_case(field, "pixels")) known = &pixels_column;
     if (detail::equals_ignoring_case(field, "usage")) known = &usage_column;
     if (known == nullptr) continue;
-    if (*known >= 0) refuse(start, "column " + detail::quoted(field) + " stands here a second time");
+    if (*known >= 0) refuse(start, "column " + detail::quoted_field(field) + " stands here a second time");
     *known = column;
   }
   if (emotion_column < 0 || pixels_column < 0) {
     fail<FormatError>(csv_location(name, 1, 1,
                                    std::string("no column \"") + (emotion_column < 0 ? "emotion" : "pixels") +
-                                       "\" in the header " + detail::quoted(header) +
+                                       "\" in the header " + detail::quoted_field(header) +
                                        "; expected emotion, pixels and perhaps Usage"));
   }
   const int needed = std::max(emotion_column, std::max(pixels_column, usage_column)) + 1;
@@ -196,7 +209,7 @@ void read_fer_csv(std::span<const char> text, std::string_view name, index_t pix
         const auto [stop, status] = std::from_chars(field.data(), end, emotion);
         if (field.empty() || status != std::errc{} || stop != end || emotion < 0 || emotion >= classes) {
           error = {field.data(),
-                   "emotion " + detail::quoted(field) + " is no number 0 to " + std::to_string(classes - 1)};
+                   "emotion " + detail::quoted_field(field) + " is no number 0 to " + std::to_string(classes - 1)};
         }
       } else if (column == pixels_column) {
         error = detail::read_pixels(field, pixels);

@@ -75,6 +75,20 @@ inline ResizeAxis resize_axis(index_t start, index_t length, index_t limit, inde
   return axis;
 }
 
+/// One source row brought to the new width.
+template <std::size_t channels>
+void narrow_row(const std::uint8_t* source, const ResizeAxis& columns, float* target) {
+  for (std::size_t x = 0; x + 1 < columns.first.size(); ++x, target += channels) {
+    float sum[channels] = {};
+    for (std::size_t t = columns.first[x]; t < columns.first[x + 1]; ++t) {
+      const ResizeAxis::Tap tap = columns.taps[t];
+      const std::uint8_t* pixel = source + tap.source * static_cast<index_t>(channels);
+      for (std::size_t c = 0; c < channels; ++c) sum[c] += tap.weight * static_cast<float>(pixel[c]);
+    }
+    for (std::size_t c = 0; c < channels; ++c) target[c] = sum[c];
+  }
+}
+
 }  // namespace detail
 
 /// The part `box` of `image`, brought to width x height pixels. Where the box leaves the image, the border pixels go on
@@ -109,14 +123,10 @@ inline Image crop_resize(const ImageView& image, const PixelBox& box, index_t wi
     std::swap(line, kept);
     std::swap(line_row, kept_row);
     if (source_row == line_row) return line;
-    const std::uint8_t* source = image.row(source_row);
-    for (std::size_t x = 0; x + 1 < columns.first.size(); ++x) {
-      float* target = line.data() + x * static_cast<std::size_t>(channels);
-      std::fill_n(target, channels, 0.0f);
-      for (std::size_t t = columns.first[x]; t < columns.first[x + 1]; ++t) {
-        const auto& tap = columns.taps[t];
-        for (index_t c = 0; c < channels; ++c) target[c] += tap.weight * source[tap.source * channels + c];
-      }
+    if (channels == 1) {
+      detail::narrow_row<1>(image.row(source_row), columns, line.data());
+    } else {
+      detail::narrow_row<3>(image.row(source_row), columns, line.data());
     }
     line_row = source_row;
     return line;

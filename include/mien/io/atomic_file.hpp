@@ -15,11 +15,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <charconv>
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <cstring>
 #include <ctime>
 #include <span>
@@ -29,6 +27,7 @@
 #include <vector>
 
 #include "mien/core/error.hpp"
+#include "mien/io/support.hpp"
 
 namespace mien {
 
@@ -86,8 +85,8 @@ inline const char* file_advice(int error) {
   }
 }
 
-[[noreturn]] inline void fail_file(const std::string& what, const std::string& path, int error) {
-  fail<FileError>("cannot " + what + " '" + path + "': " + std::strerror(error) + file_advice(error));
+[[noreturn, gnu::noinline]] inline void fail_file(const char* what, const std::string& path, int error) {
+  fail_with<FileError>({"cannot ", what, " '", path, "': ", std::strerror(error), file_advice(error)});
 }
 
 /// Calls `f` again while it is interrupted by a signal. The limit only guards against a system that never stops.
@@ -104,7 +103,7 @@ class Descriptor {
   explicit Descriptor(int fd) : fd_(fd) {}
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() { close(); }
+  [[gnu::noinline]] ~Descriptor() { close(); }
   int get() const { return fd_; }
   explicit operator bool() const { return fd_ >= 0; }
   /// False, with errno, if closing reports an error. The descriptor is gone either way.
@@ -118,7 +117,7 @@ class Descriptor {
   int fd_;
 };
 
-inline Descriptor open_file(const std::string& path, int flags, unsigned mode = 0) {
+[[gnu::noinline]] inline Descriptor open_file(const std::string& path, int flags, unsigned mode = 0) {
   return Descriptor(retry_interrupted([&] { return ::open(path.c_str(), flags | O_CLOEXEC, mode); }));
 }
 
@@ -132,13 +131,14 @@ inline std::string resolve_links(std::string path) {
     if (length <= 0 || static_cast<std::size_t>(length) >= target.size()) fail_file("follow the link", path, errno);
     target.resize(static_cast<std::size_t>(length));
     const std::size_t slash = path.rfind('/');
-    path = target[0] == '/' || slash == std::string::npos ? target : path.substr(0, slash + 1) + target;
+    const bool within = target[0] != '/' && slash != std::string::npos;
+    path = join({std::string_view(path).substr(0, within ? slash + 1 : 0), target});
   }
   fail_file("save", path, ELOOP);
 }
 
 /// Name of the temporary file for `name`: ".NAME.PID.RANDOM.tmp", cut so that file systems accept it.
-inline std::string temporary_prefix(const std::string& name) { return "." + name.substr(0, 200) + "."; }
+inline std::string temporary_prefix(std::string_view name) { return join({".", name.substr(0, 200), "."}); }
 
 inline std::string temporary_name(const std::string& name) {
   static std::atomic<std::uint64_t> counter{0};
@@ -147,9 +147,9 @@ inline std::string temporary_name(const std::string& name) {
   std::uint64_t random = static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U +
                          static_cast<std::uint64_t>(now.tv_nsec) + (counter.fetch_add(1) << 48);
   random *= 0x9e3779b97f4a7c15U;  // spreads the low bits; O_EXCL does the rest
-  char hex[17];
-  std::snprintf(hex, sizeof hex, "%016llx", static_cast<unsigned long long>(random));
-  return temporary_prefix(name) + std::to_string(::getpid()) + "." + hex + ".tmp";
+  std::string hex;
+  append_hex(hex, random, 16);
+  return join({temporary_prefix(name), ::getpid(), ".", hex, ".tmp"});
 }
 
 /// The process id in a temporary name of the target `name`, or 0 if `candidate` is none.
@@ -161,9 +161,12 @@ inline long temporary_owner(std::string_view candidate, const std::string& name)
   const std::string_view pid = candidate.substr(prefix.size(), candidate.size() - tail - prefix.size());
   if (end.front() != '.' || end.substr(17) != ".tmp") return 0;
   if (end.substr(1, 16).find_first_not_of("0123456789abcdef") != std::string_view::npos) return 0;
-  int value = 0;
-  const auto parsed = std::from_chars(pid.data(), pid.data() + pid.size(), value);
-  return parsed.ec == std::errc() && parsed.ptr == pid.data() + pid.size() && value > 0 ? value : 0;
+  long value = 0;
+  for (const char digit : pid) {
+    if (digit < '0' || digit > '9' || value > 1'000'000'000) return 0;
+    value = value * 10 + (digit - '0');
+  }
+  return value;
 }
 
 /// Removes temporary files of this target whose writers were killed. A writer holds a lock on its file while it
@@ -175,7 +178,7 @@ inline void remove_stale_temporaries(const std::string& folder, const std::strin
   while (const dirent* const entry = ::readdir(listing)) {
     const long owner = temporary_owner(entry->d_name, name);
     if (owner == 0) continue;
-    const std::string path = folder + "/" + entry->d_name;
+    const std::string path = join({folder, "/", entry->d_name});
     const Descriptor file = open_file(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
     struct stat status {};
     if (!file || ::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) continue;
@@ -233,7 +236,8 @@ inline const char* fill_temporary(Descriptor& file, std::span<const std::span<co
 
 }  // namespace detail
 
-inline void write_file_atomically(const std::string& path, std::span<const std::span<const std::byte>> chunks) {
+[[gnu::noinline]] inline void write_file_atomically(const std::string& path,
+                                                    std::span<const std::span<const std::byte>> chunks) {
   using detail::fail_file;
   if (path.empty() || path.find('\0') != std::string::npos) {
     fail<FileError>("cannot save: the path is empty or holds a NUL character");
@@ -248,7 +252,8 @@ inline void write_file_atomically(const std::string& path, std::span<const std::
   const bool replaces = ::stat(target.c_str(), &old) == 0;
   if (!replaces && errno != ENOENT) fail_file("save", path, errno);
   if (replaces && S_ISDIR(old.st_mode)) fail_file("save", path, EISDIR);
-  if (replaces && !S_ISREG(old.st_mode)) fail<FileError>("cannot save '" + path + "': it is no regular file");
+  if (replaces && !S_ISREG(old.st_mode))
+    detail::fail_with<FileError>({"cannot save '", path, "': it is no regular file"});
   if (replaces && ::access(target.c_str(), W_OK) != 0) fail_file("replace", path, errno);
 
   std::size_t total = 0;
@@ -265,7 +270,8 @@ inline void write_file_atomically(const std::string& path, std::span<const std::
   if (!directory && errno != EACCES) fail_file("open the folder of", path, errno);
   detail::remove_stale_temporaries(folder, name);
 
-  const std::string temporary = (slash == std::string::npos ? "" : folder) + detail::temporary_name(name);
+  const std::string temporary =
+      detail::join({slash == std::string::npos ? std::string_view() : folder, detail::temporary_name(name)});
   // What replaces a private file is private from its first moment.
   detail::Descriptor file =
       detail::open_file(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, replaces ? 0600 : 0666);
@@ -276,13 +282,13 @@ inline void write_file_atomically(const std::string& path, std::span<const std::
     const int error = errno;
     file.close();
     ::unlink(temporary.c_str());
-    fail<FileError>("cannot save '" + path + "' (" + failed + " '" + temporary + "'): " + std::strerror(error) +
-                    detail::file_advice(error) + "; what was there before is untouched");
+    detail::fail_with<FileError>({"cannot save '", path, "' (", failed, " '", temporary, "'): ", std::strerror(error),
+                                  detail::file_advice(error), "; what was there before is untouched"});
   }
   if (directory && detail::retry_interrupted([&] { return ::fsync(directory.get()); }) != 0 && errno != EINVAL &&
       errno != EBADF && errno != ENOTSUP) {
-    fail<FileError>("saved '" + path + "', but its folder cannot be flushed: " + std::strerror(errno) +
-                    "; after a loss of power the old file may be back");
+    detail::fail_with<FileError>({"saved '", path, "', but its folder cannot be flushed: ", std::strerror(errno),
+                                  "; after a loss of power the old file may be back"});
   }
 }
 
@@ -295,22 +301,26 @@ inline void write_file_atomically(const std::string& path, std::string_view text
   write_file_atomically(path, std::as_bytes(std::span<const char>(text.data(), text.size())));
 }
 
-inline std::vector<std::byte> read_file(const std::string& path, std::size_t max_bytes) {
+[[gnu::noinline]] inline std::vector<std::byte> read_file(const std::string& path, std::size_t max_bytes) {
   using detail::fail_file;
   // Not blocking, or a pipe by this name would wait for a writer for ever.
   const detail::Descriptor file = detail::open_file(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
   if (!file) {
-    if (errno == ENOENT) fail<FileError>("cannot read '" + path + "': there is no such file; check the path");
+    if (errno == ENOENT) {
+      detail::fail_with<FileError>({"cannot read '", path, "': there is no such file; check the path"});
+    }
     fail_file("read", path, errno);
   }
   struct stat before {};
   if (::fstat(file.get(), &before) != 0) fail_file("read", path, errno);
-  if (S_ISDIR(before.st_mode)) fail<FileError>("cannot read '" + path + "': it is a folder; name a file in it");
-  if (!S_ISREG(before.st_mode)) fail<FileError>("cannot read '" + path + "': it is no regular file");
+  if (!S_ISREG(before.st_mode)) {
+    detail::fail_with<FileError>({"cannot read '", path, "': it is ",
+                                  S_ISDIR(before.st_mode) ? "a folder; name a file in it" : "no regular file"});
+  }
   const auto size = static_cast<std::uint64_t>(before.st_size);
   if (size > max_bytes) {
-    fail<FileError>("cannot read '" + path + "': " + std::to_string(size) + " bytes are more than the " +
-                    std::to_string(max_bytes) + " allowed here");
+    detail::fail_with<FileError>(
+        {"cannot read '", path, "': ", size, " bytes are more than the ", max_bytes, " allowed here"});
   }
   std::vector<std::byte> bytes(static_cast<std::size_t>(size));
   std::size_t filled = 0;
@@ -329,7 +339,7 @@ inline std::vector<std::byte> read_file(const std::string& path, std::size_t max
   const bool steady = filled == bytes.size() && read_some(&beyond, 1) == 0 && ::fstat(file.get(), &after) == 0 &&
                       after.st_size == before.st_size && after.st_mtim.tv_sec == before.st_mtim.tv_sec &&
                       after.st_mtim.tv_nsec == before.st_mtim.tv_nsec;
-  if (!steady) fail<FileError>("cannot read '" + path + "': it changed while it was read; try again");
+  if (!steady) detail::fail_with<FileError>({"cannot read '", path, "': it changed while it was read; try again"});
   return bytes;
 }
 

@@ -6,13 +6,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <limits>
 #include <span>
 #include <string_view>
 #include <type_traits>
 
 #include "mien/core/bfloat16.hpp"
-#include "mien/core/error.hpp"
 
 namespace mien {
 
@@ -66,6 +64,23 @@ constexpr std::string_view dtype_name(Dtype dtype) { return detail::dtype_facts[
 /// Bits per element: 4 to 64.
 constexpr int dtype_bits(Dtype dtype) { return detail::dtype_facts[static_cast<std::size_t>(dtype)].bits; }
 
+/// Whether it is a signed or unsigned integer (BOOL is not).
+constexpr bool dtype_is_integer(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::u8:
+    case Dtype::i8:
+    case Dtype::i16:
+    case Dtype::u16:
+    case Dtype::i32:
+    case Dtype::u32:
+    case Dtype::i64:
+    case Dtype::u64:
+      return true;
+    default:
+      return false;
+  }
+}
+
 /// The Dtype as which elements of type T are stored. Defined for float, double, bfloat16 and std::int64_t.
 template <class T>
 constexpr Dtype dtype_of() {
@@ -96,49 +111,82 @@ constexpr float half_to_float(std::uint16_t half) {
   return std::bit_cast<float>(sign | wide << 23 | fraction << 13);
 }
 
-/// Reads elements of type `Stored` (of any alignment) and assigns `convert` of each.
-template <class Stored, class T, class Convert>
-void convert_elements(std::span<const std::byte> bytes, std::span<T> out, Convert convert) {
-  for (std::size_t i = 0; i < out.size(); ++i) {
-    Stored value;
-    std::memcpy(&value, bytes.data() + i * sizeof(Stored), sizeof(Stored));
-    out[i] = convert(value);
+template <class Stored>
+Stored load(const std::byte* from) {  // of any alignment
+  Stored value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+
+/// Reads `count` stored floating-point numbers as doubles (exact); false for other dtypes.
+[[gnu::noinline]] inline bool widen_numbers(Dtype dtype, const std::byte* from, double* to, std::size_t count) {
+  if (dtype == Dtype::f16) {
+    for (std::size_t i = 0; i < count; ++i)
+      to[i] = static_cast<double>(half_to_float(load<std::uint16_t>(from + 2 * i)));
+  } else if (dtype == Dtype::bf16) {
+    for (std::size_t i = 0; i < count; ++i) {
+      to[i] = static_cast<double>(float{bfloat16::from_bits(load<std::uint16_t>(from + 2 * i))});
+    }
+  } else if (dtype == Dtype::f32) {
+    for (std::size_t i = 0; i < count; ++i) to[i] = static_cast<double>(load<float>(from + 4 * i));
+  } else if (dtype == Dtype::f64) {
+    for (std::size_t i = 0; i < count; ++i) to[i] = load<double>(from + 8 * i);
+  } else {
+    return false;
   }
+  return true;
+}
+
+/// Reads `count` stored integers; false for other dtypes and for U64, which does not fit.
+[[gnu::noinline]] inline bool widen_integers(Dtype dtype, const std::byte* from, std::int64_t* to, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) {
+    if (dtype == Dtype::boolean || dtype == Dtype::u8) {
+      to[i] = load<std::uint8_t>(from + i);
+    } else if (dtype == Dtype::i8) {
+      to[i] = load<std::int8_t>(from + i);
+    } else if (dtype == Dtype::i16) {
+      to[i] = load<std::int16_t>(from + 2 * i);
+    } else if (dtype == Dtype::u16) {
+      to[i] = load<std::uint16_t>(from + 2 * i);
+    } else if (dtype == Dtype::i32) {
+      to[i] = load<std::int32_t>(from + 4 * i);
+    } else if (dtype == Dtype::u32) {
+      to[i] = load<std::uint32_t>(from + 4 * i);
+    } else if (dtype == Dtype::i64) {
+      to[i] = load<std::int64_t>(from + 8 * i);
+    }
+  }
+  return dtype == Dtype::boolean || (dtype != Dtype::u64 && dtype_is_integer(dtype));
 }
 
 /// Fills `out` from as many stored elements; false if elements of this Dtype are not readable as T.
 template <class T>
-bool read_elements(Dtype dtype, std::span<const std::byte> bytes, std::span<T> out) {
-  if (dtype == dtype_of<T>()) {
-    if (!out.empty()) std::memcpy(out.data(), bytes.data(), out.size_bytes());
-    return true;
-  }
-  const auto as = [&]<class Stored>(Stored) {
-    convert_elements<Stored>(bytes, out, [](Stored value) { return static_cast<T>(value); });
-    return true;
-  };
+bool read_elements(Dtype dtype, const std::byte* from, std::span<T> out) {
   if constexpr (std::is_same_v<T, std::int64_t>) {
-    if (dtype == Dtype::boolean || dtype == Dtype::u8) return as(std::uint8_t{});
-    if (dtype == Dtype::i8) return as(std::int8_t{});
-    if (dtype == Dtype::i16) return as(std::int16_t{});
-    if (dtype == Dtype::u16) return as(std::uint16_t{});
-    if (dtype == Dtype::i32) return as(std::int32_t{});
-    if (dtype == Dtype::u32) return as(std::uint32_t{});
+    return widen_integers(dtype, from, out.data(), out.size());
   } else {
-    // By way of float where T is bfloat16: the only type that double does not convert to directly.
-    using Near = std::conditional_t<std::is_same_v<T, double>, double, float>;
-    const auto near = [&]<class Stored>(Stored, auto to_near) {
-      convert_elements<Stored>(bytes, out,
-                               [&](Stored value) { return static_cast<T>(static_cast<Near>(to_near(value))); });
+    if (dtype == dtype_of<T>()) {
+      if (!out.empty()) std::memcpy(out.data(), from, out.size_bytes());
       return true;
-    };
-    if (dtype == Dtype::f16) return near(std::uint16_t{}, half_to_float);
-    if (dtype == Dtype::bf16)
-      return near(std::uint16_t{}, [](std::uint16_t bits) { return float{bfloat16::from_bits(bits)}; });
-    if (dtype == Dtype::f32) return near(float{}, [](float value) { return value; });
-    if (dtype == Dtype::f64) return near(double{}, [](double value) { return value; });
+    }
+    // By way of doubles, a block at a time: one conversion from each stored type instead of one for each pair.
+    double block[256];
+    const std::size_t stored_bytes = static_cast<std::size_t>(dtype_bits(dtype)) / 8;
+    std::size_t at = 0;
+    do {
+      const std::size_t count = out.size() - at < 256 ? out.size() - at : 256;
+      if (!widen_numbers(dtype, from + at * stored_bytes, block, count)) return false;
+      for (std::size_t i = 0; i < count; ++i) {
+        if constexpr (std::is_same_v<T, bfloat16>) {
+          out[at + i] = bfloat16(static_cast<float>(block[i]));
+        } else {
+          out[at + i] = static_cast<T>(block[i]);
+        }
+      }
+      at += count;
+    } while (at < out.size());
+    return true;
   }
-  return false;
 }
 
 }  // namespace detail

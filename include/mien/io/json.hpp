@@ -1,8 +1,6 @@
 // JSON: a small strict value, for the few forms in a model file and for the programs' `--json` output.
 #pragma once
 
-#include <algorithm>
-#include <array>
 #include <charconv>
 #include <concepts>
 #include <cstddef>
@@ -149,7 +147,9 @@ class JsonView {
   /// Where this value stands in its document, such as "layers[3].kernel"; "the document" for the whole.
   std::string path() const;
   /// Throws FormatError: path and `message`. For checks of one's own.
-  [[noreturn]] void error(const std::string& message) const { fail<FormatError>(path() + ": " + message); }
+  [[noreturn, gnu::noinline]] void error(std::string_view message) const {
+    detail::fail_with<FormatError>({path(), ": ", message});
+  }
 
  private:
   JsonView(const Json& root, const Json& value) : root_(&root), value_(&value) {}
@@ -170,10 +170,10 @@ struct Json::Reader {
   std::size_t nodes = 0;
 
   Json value(int depth) {
-    if (++nodes > limits.nodes) in.error("more than " + std::to_string(limits.nodes) + " values");
+    if (++nodes > limits.nodes) in.error({"more than ", limits.nodes, " values"});
     const char next = in.peek();
     if (next == '{' || next == '[') {
-      if (depth == limits.depth) in.error("nested deeper than " + std::to_string(limits.depth));
+      if (depth == limits.depth) in.error({"nested deeper than ", limits.depth});
       return next == '{' ? object(depth + 1) : array(depth + 1);
     }
     if (next == '"') return Json(in.string());
@@ -184,7 +184,7 @@ struct Json::Reader {
     if (in.accept_word("true")) return Json(true);
     if (in.accept_word("false")) return Json(false);
     if (in.accept_word("null")) return Json();
-    in.error("expected a value, found " + in.found());
+    in.error({"expected a value, found ", in.found()});
   }
 
   Json array(int depth) {
@@ -210,21 +210,20 @@ struct Json::Reader {
       result.names_.push_back(std::move(name));
       result.items_.push_back(std::move(member));
     } while (in.more('}'));
-    std::vector<std::string_view> sorted(result.names_.begin(), result.names_.end());
-    std::sort(sorted.begin(), sorted.end());
-    const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
-    if (twice != sorted.end()) in.error_at(start, "the name " + detail::quoted(*twice) + " stands twice in an object");
+    if (const std::string* const twice = detail::find_twice(result.names_)) {
+      in.error_at(start, {"the name ", detail::in_quotes(*twice), " stands twice in an object"});
+    }
     return result;
   }
 };
 
 inline Json Json::parse(std::string_view text, const JsonLimits& limits) {
+  using detail::fail_with;
   if (limits.depth < 0 || limits.depth > max_depth) {
-    fail<ArgumentError>("JsonLimits::depth must lie in 0 to " + std::to_string(max_depth));
+    fail_with<ArgumentError>({"JsonLimits::depth must lie in 0 to ", max_depth});
   }
   if (text.size() > limits.bytes) {
-    fail<FormatError>("JSON: " + std::to_string(text.size()) + " bytes are more than the " +
-                      std::to_string(limits.bytes) + " allowed");
+    fail_with<FormatError>({"JSON: ", text.size(), " bytes are more than the ", limits.bytes, " allowed"});
   }
   Reader reader{detail::JsonCursor(text, "JSON"), limits};
   Json result = reader.value(0);
@@ -246,7 +245,8 @@ inline Json Json::object(std::initializer_list<std::pair<std::string_view, Json>
   result.kind_ = Kind::object;
   result.depth_ = 1;
   for (const auto& [name, value] : members) {
-    if (JsonView(result).contains(name)) fail<ArgumentError>("JSON: " + detail::quoted(name) + " stands twice");
+    if (JsonView(result).contains(name))
+      detail::fail_with<ArgumentError>({"JSON: ", detail::in_quotes(name), " stands twice"});
     result.set(name, value);
   }
   return result;
@@ -259,10 +259,8 @@ inline void Json::adopt(Kind kind, const Json& child) {
     depth_ = 1;
   }
   if (kind_ != kind) fail<ArgumentError>("JSON: only arrays have push_back, and only objects have set");
-  if (child.depth_ >= max_depth) {
-    fail<ArgumentError>("JSON: nested deeper than " + std::to_string(max_depth));
-  }
-  depth_ = std::max(depth_, static_cast<unsigned char>(child.depth_ + 1));
+  if (child.depth_ >= max_depth) detail::fail_with<ArgumentError>({"JSON: nested deeper than ", max_depth});
+  if (depth_ <= child.depth_) depth_ = static_cast<unsigned char>(child.depth_ + 1);
 }
 
 inline Json& Json::push_back(Json item) {
@@ -273,13 +271,14 @@ inline Json& Json::push_back(Json item) {
 
 inline Json& Json::set(std::string_view name, Json value) {
   adopt(Kind::object, value);
-  const auto place = std::find(names_.begin(), names_.end(), name);
-  if (place != names_.end()) {
-    items_[static_cast<std::size_t>(place - names_.begin())] = std::move(value);
-  } else {
-    names_.emplace_back(name);
-    items_.push_back(std::move(value));
+  for (std::size_t i = 0; i < names_.size(); ++i) {
+    if (names_[i] == name) {
+      items_[i] = std::move(value);
+      return *this;
+    }
   }
+  names_.emplace_back(name);
+  items_.push_back(std::move(value));
   return *this;
 }
 
@@ -290,26 +289,25 @@ inline std::string Json::write(int indent) const {
 }
 
 inline void Json::write_to(std::string& out, int indent, int level) const {
-  const auto put = [&](auto value) {
-    std::array<char, 32> digits{};  // the longest double, -1.7976931348623157e+308, has 24
-    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr;
-    out.append(digits.data(), end);
-  };
   const auto line = [&](int depth) {
-    if (indent > 0) out.append(1, '\n').append(static_cast<std::size_t>(indent) * static_cast<std::size_t>(depth), ' ');
+    if (indent <= 0) return;
+    out += '\n';
+    out.append(static_cast<std::size_t>(indent) * static_cast<std::size_t>(depth), ' ');
   };
   if (kind_ == Kind::null) {
     out += "null";
   } else if (kind_ == Kind::boolean) {
     out += integer_ != 0 ? "true" : "false";
   } else if (kind_ == Kind::integer) {
-    put(integer_);
+    out += std::to_string(integer_);
   } else if (kind_ == Kind::number) {
     if (!detail::is_finite(number_))
       fail<NumericError>("JSON cannot hold NaN or infinity: leave the value out or null");
-    const std::size_t start = out.size();
-    put(number_);
-    if (out.find_first_of(".e", start) == std::string::npos) out += ".0";
+    char digits[32];  // the longest double, -1.7976931348623157e+308, has 24
+    const std::string_view text(digits,
+                                static_cast<std::size_t>(std::to_chars(digits, digits + 32, number_).ptr - digits));
+    out += text;
+    if (text.find('.') == text.npos && text.find('e') == text.npos) out += ".0";
   } else if (kind_ == Kind::string) {
     detail::append_json_string(out, text_);
   } else {
@@ -340,7 +338,7 @@ inline const char* JsonView::kind_name(Json::Kind kind) {
 inline void JsonView::require(Json::Kind kind) const {
   if (value_->kind_ == kind) return;
   const bool vowel = kind == Json::Kind::integer || kind == Json::Kind::array || kind == Json::Kind::object;
-  error(std::string("expected ") + (vowel ? "an " : "a ") + kind_name(kind) + ", got " + kind_name(value_->kind_));
+  error(detail::join({"expected ", vowel ? "an " : "a ", kind_name(kind), ", got ", kind_name(value_->kind_)}));
 }
 
 inline std::size_t JsonView::size() const {
@@ -349,33 +347,35 @@ inline std::size_t JsonView::size() const {
 }
 
 inline const Json* JsonView::find(std::string_view name) const {
-  const auto place = std::find(value_->names_.begin(), value_->names_.end(), name);
-  if (place == value_->names_.end()) return nullptr;
-  return &value_->items_[static_cast<std::size_t>(place - value_->names_.begin())];
+  for (std::size_t i = 0; i < value_->names_.size(); ++i)
+    if (value_->names_[i] == name) return &value_->items_[i];
+  return nullptr;
 }
 
 inline JsonView JsonView::operator[](std::string_view name) const {
   require(Json::Kind::object);
   const Json* const member = find(name);
-  if (member == nullptr) error(detail::quoted(name) + " is missing");
+  if (member == nullptr) error(detail::join({detail::in_quotes(name), " is missing"}));
   return {*root_, *member};
 }
 
 inline JsonView JsonView::operator[](std::size_t index) const {
-  if (index >= size()) error("has " + std::to_string(size()) + " elements, no " + std::to_string(index));
+  if (index >= size()) error(detail::join({"has ", size(), " elements, no ", index}));
   return {*root_, value_->items_[index]};
 }
 
 inline const std::string& JsonView::name(std::size_t index) const {
   require(Json::Kind::object);
-  if (index >= size()) error("has " + std::to_string(size()) + " members, no " + std::to_string(index));
+  if (index >= size()) error(detail::join({"has ", size(), " members, no ", index}));
   return value_->names_[index];
 }
 
 inline void JsonView::allow_only(std::initializer_list<std::string_view> names) const {
   require(Json::Kind::object);
   for (const std::string& name : value_->names_) {
-    if (std::find(names.begin(), names.end(), name) == names.end()) error("unknown member " + detail::quoted(name));
+    bool known = false;
+    for (const std::string_view allowed : names) known = known || allowed == name;
+    if (!known) error(detail::join({"unknown member ", detail::in_quotes(name)}));
   }
 }
 
@@ -387,7 +387,7 @@ inline bool JsonView::as_bool() const {
 inline std::int64_t JsonView::as_integer(std::int64_t low, std::int64_t high) const {
   require(Json::Kind::integer);
   if (value_->integer_ < low || value_->integer_ > high) {
-    error(value_->write() + " lies outside " + std::to_string(low) + " to " + std::to_string(high));
+    error(detail::join({value_->integer_, " lies outside ", low, " to ", high}));
   }
   return value_->integer_;
 }
@@ -396,7 +396,7 @@ inline double JsonView::as_number(double low, double high) const {
   if (kind() != Json::Kind::integer) require(Json::Kind::number);
   const double number = kind() == Json::Kind::integer ? static_cast<double>(value_->integer_) : value_->number_;
   if (!(number >= low && number <= high)) {
-    error(Json(number).write() + " lies outside " + Json(low).write() + " to " + Json(high).write());
+    error(detail::join({Json(number).write(), " lies outside ", Json(low).write(), " to ", Json(high).write()}));
   }
   return number;
 }
@@ -432,10 +432,10 @@ inline bool JsonView::find_path(const Json& from, const Json* to, std::string& p
   for (std::size_t i = 0; i < from.items_.size(); ++i) {
     const std::size_t length = path.size();
     if (from.kind_ == Json::Kind::array) {
-      path.append("[").append(std::to_string(i)).append("]");
+      path += detail::join({"[", i, "]"});
     } else {
-      const std::string quoted = detail::quoted(from.names_[i]);
-      path.append(length > 0 ? "." : "").append(quoted, 1, quoted.size() - 2);
+      const std::string quoted = detail::in_quotes(from.names_[i]);
+      path += detail::join({length > 0 ? "." : "", std::string_view(quoted).substr(1, quoted.size() - 2)});
     }
     if (find_path(from.items_[i], to, path)) return true;
     path.resize(length);

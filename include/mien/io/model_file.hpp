@@ -44,7 +44,7 @@ struct Model {
 struct SaveOptions {
   /// Store parameters rounded to bfloat16: half the size. Statistics stay float.
   bool bfloat16_storage = false;
-  /// Tensors to store beside the network's, under "extra.NAME".
+  /// Tensors to store beside the network's, under "extra.NAME", rounded to bfloat16.
   std::vector<std::pair<std::string, TensorView<const float>>> extra = {};
 };
 
@@ -175,7 +175,8 @@ void check_tensors(const Safetensors& file, const std::vector<Declared>& declare
   }
   std::sort(names.begin(), names.end());
   for (const SafetensorsEntry& entry : file.entries()) {
-    if (is_ignored(entry.name) || std::binary_search(names.begin(), names.end(), std::string_view(entry.name))) continue;
+    if (is_ignored(entry.name) || std::binary_search(names.begin(), names.end(), std::string_view(entry.name)))
+      continue;
     if (!extra_prefix.empty() && entry.name.compare(0, extra_prefix.size(), extra_prefix) == 0) continue;
     report("unexpected: " + entry.describe());
   }
@@ -203,7 +204,7 @@ std::vector<std::byte> model_bytes(Sequential<T>& net, const ModelInfo& info = {
   std::vector<Tensor<bfloat16>> rounded;
   const std::size_t count = net.parameters().size();
   values.reserve(count);  // entries view them
-  rounded.reserve(count);
+  rounded.reserve(count + options.extra.size());
   Sequential<T> stored = net;
   const Tensor<std::int64_t> zero(Shape{});
   for (Parameter<P>& p : stored.parameters()) {
@@ -226,7 +227,11 @@ std::vector<std::byte> model_bytes(Sequential<T>& net, const ModelInfo& info = {
           std::string(name.substr(0, name.size() - suffix.size())) + ".num_batches_tracked", zero));
     }
   }
-  for (const auto& [name, tensor] : options.extra) entries.push_back(SafetensorsEntry::of("extra." + name, tensor));
+  for (const auto& [name, tensor] : options.extra) {
+    rounded.emplace_back(tensor.shape());
+    for (index_t i = 0; i < tensor.size(); ++i) rounded.back()[i] = bfloat16(tensor[i]);
+    entries.push_back(SafetensorsEntry::of("extra." + name, rounded.back()));
+  }
   const std::vector<double> logits = detail::self_test_output(stored);
   for (double value : logits) {
     if (!std::isfinite(value)) fail<NumericError>("the network gives values that are not finite; it is not saved");
@@ -330,7 +335,8 @@ std::uint32_t fingerprint(const Sequential<T>& net) {
 /// What has been trained on top of a base: the values of all trainable parameters (and of the statistics of layers that
 /// are not frozen), to be applied to the same base again. `base` is the base's fingerprint.
 template <class T>
-std::vector<std::byte> delta_bytes(const Sequential<T>& net, std::uint32_t base, const SafetensorsMetadata& notes = {}) {
+std::vector<std::byte> delta_bytes(const Sequential<T>& net, std::uint32_t base,
+                                   const SafetensorsMetadata& notes = {}) {
   using P = parameter_t<T>;
   std::vector<Tensor<P>> values;
   std::vector<SafetensorsEntry> entries;

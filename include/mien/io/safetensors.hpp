@@ -2,7 +2,7 @@
 //
 // The format: eight bytes N (little-endian), N bytes of JSON that name each tensor's dtype, shape and place, then the
 // tensors' bytes without gaps. https://github.com/huggingface/safetensors#format. Reading is stricter than the
-// reference reader where that one is lax; docs/formats.md lists each difference.
+// reference reader where that one is lax; docs/formats.md lists the differences.
 #pragma once
 
 #include <algorithm>
@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 #include <limits>
 #include <span>
 #include <string>
@@ -25,6 +26,7 @@
 #include "mien/io/crc32c.hpp"
 #include "mien/io/dtype.hpp"
 #include "mien/io/json_text.hpp"
+#include "mien/io/support.hpp"
 
 namespace mien {
 
@@ -83,7 +85,7 @@ struct SafetensorsOptions {
 /// The content of a file, as views into its bytes.
 class Safetensors {
  public:
-  /// The tensors in the order of their bytes.
+  /// The tensors in the order of the header.
   const std::vector<SafetensorsEntry>& entries() const { return entries_; }
   const SafetensorsMetadata& metadata() const { return metadata_; }
   /// The tensor of that name, or null. Logarithmic.
@@ -150,15 +152,16 @@ void write_safetensors(const std::string& path, std::span<const SafetensorsEntry
 // ---- definitions: entries ----
 
 inline std::string SafetensorsEntry::describe() const {
-  std::string text = detail::quoted(name) + ": " + std::string(dtype_name(dtype)) + " (";
-  for (int i = 0; i < rank; ++i) text += (i > 0 ? ", " : "") + std::to_string(extents[static_cast<std::size_t>(i)]);
-  return text + ")";
+  std::string text = detail::join({detail::in_quotes(name), ": ", dtype_name(dtype), " ("});
+  for (int i = 0; i < rank; ++i) text += detail::join({i > 0 ? ", " : "", extents[static_cast<std::size_t>(i)]});
+  text += ')';
+  return text;
 }
 
 inline Shape SafetensorsEntry::shape() const {
   if (rank > Shape::max_rank) {
-    fail<FormatError>(describe() + " has more than " + std::to_string(Shape::max_rank) +
-                      " extents and cannot be read; reshape it before saving");
+    detail::fail_with<FormatError>(
+        {describe(), " has more than ", Shape::max_rank, " extents and cannot be read; reshape it before saving"});
   }
   // The parser bounds the product of the extents that are not zero; Shape's own bound is narrower.
   const index_t limit = std::numeric_limits<index_t>::max() / 64;
@@ -166,26 +169,34 @@ inline Shape SafetensorsEntry::shape() const {
   for (int i = 0; i < rank; ++i) {
     const index_t extent = extents[static_cast<std::size_t>(i)];
     if (extent < 0 || (extent > 0 && shape.size() > limit / extent)) {
-      fail<FormatError>(describe() + " has extents too large to be held");
+      detail::fail_with<FormatError>({describe(), " has extents too large to be held"});
     }
     shape.push_back(extent);
   }
   return shape;
 }
 
+namespace detail {
+
+/// Checks that `entry` can fill `elements` elements.
+[[gnu::noinline]] inline void check_readable(const SafetensorsEntry& entry, std::size_t elements) {
+  if (static_cast<index_t>(elements) != entry.shape().size()) {
+    fail_with<ShapeError>({entry.describe(), " does not have the ", elements, " elements asked for"});
+  }
+  if (entry.bytes.size() * 8 != elements * static_cast<std::size_t>(dtype_bits(entry.dtype))) {
+    fail_with<ArgumentError>({entry.describe(), " views ", entry.bytes.size(), " bytes, which do not fit"});
+  }
+}
+
+}  // namespace detail
+
 template <class T>
 void read_tensor(const SafetensorsEntry& entry, std::span<T> out) {
-  const Shape shape = entry.shape();
-  if (static_cast<index_t>(out.size()) != shape.size()) {
-    fail<ShapeError>(entry.describe() + " does not have the " + std::to_string(out.size()) + " elements asked for");
-  }
-  if (entry.bytes.size() * 8 != out.size() * static_cast<std::size_t>(dtype_bits(entry.dtype))) {
-    fail<ArgumentError>(entry.describe() + " views " + std::to_string(entry.bytes.size()) + " bytes");
-  }
-  if (!detail::read_elements<T>(entry.dtype, entry.bytes, out)) {
-    constexpr bool integer = std::is_same_v<T, std::int64_t>;
-    fail<FormatError>(entry.describe() + " cannot be read as " +
-                      (integer ? "integers" : "floating-point numbers (F32, F64, F16 or BF16)"));
+  detail::check_readable(entry, out.size());
+  if (!detail::read_elements<T>(entry.dtype, entry.bytes.data(), out)) {
+    constexpr const char* wanted =
+        std::is_same_v<T, std::int64_t> ? "integers" : "floating-point numbers (F32, F64, F16 or BF16)";
+    detail::fail_with<FormatError>({entry.describe(), " cannot be read as ", wanted});
   }
 }
 
@@ -197,10 +208,15 @@ Tensor<T> read_tensor(const SafetensorsEntry& entry) {
 }
 
 inline const SafetensorsEntry* Safetensors::find(std::string_view name) const {
-  const auto place =
-      std::lower_bound(by_name_.begin(), by_name_.end(), name,
-                       [&](std::size_t i, std::string_view wanted) { return entries_[i].name < wanted; });
-  return place != by_name_.end() && entries_[*place].name == name ? &entries_[*place] : nullptr;
+  std::size_t first = 0;
+  for (std::size_t count = by_name_.size(); count > 0;) {  // the first name that is not before `name` is among these
+    const std::size_t half = count / 2;
+    const bool before = entries_[by_name_[first + half]].name < name;
+    first += before ? half + 1 : 0;
+    count = before ? count - half - 1 : half;
+  }
+  if (first == by_name_.size() || entries_[by_name_[first]].name != name) return nullptr;
+  return &entries_[by_name_[first]];
 }
 
 inline const std::string* Safetensors::find_metadata(std::string_view name) const {
@@ -220,6 +236,30 @@ inline std::string checksum_text(std::uint32_t crc) {
   std::string text;
   append_hex(text, crc, 8);
   return text;
+}
+
+/// Of the header that has `no_checksum` between these two parts.
+inline std::uint32_t header_checksum(std::span<const std::byte> before, std::span<const std::byte> behind) {
+  const auto zeros = std::as_bytes(std::span(no_checksum.data(), no_checksum.size()));
+  return crc32c(behind, crc32c(zeros, crc32c(before)));
+}
+
+inline constexpr std::int64_t too_large = -1;
+inline constexpr std::int64_t broken_byte = -2;
+
+/// Bytes that an entry's shape (no extent negative) and dtype take, or one of the two above. An overflow is an error
+/// even if another extent is zero: whoever multiplies in another order would not see the zero first.
+inline std::int64_t stored_bytes(const SafetensorsEntry& entry) {
+  std::uint64_t bits = static_cast<std::uint64_t>(dtype_bits(entry.dtype));
+  bool empty = false;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(entry.rank); ++i) {
+    const auto extent = static_cast<std::uint64_t>(entry.extents[i]);
+    empty = empty || extent == 0;
+    if (extent > 0 && bits > (std::uint64_t{1} << 63) / extent) return too_large;
+    bits *= extent > 0 ? extent : 1;
+  }
+  if (empty) return 0;
+  return bits % 8 != 0 ? broken_byte : static_cast<std::int64_t>(bits / 8);
 }
 
 }  // namespace detail

@@ -36,11 +36,10 @@ struct BlockKernels {
   /// where w runs on from segment to segment. `start` is one panel for all pixels, or null: then out[p] itself.
   void (*correlate[3])(const T* const* pixels, const Segment* segments, index_t count, const T* w, const T* start,
                        T* const* out) = {};
-  /// sum[j][0..panel) += sum over pixels of x[pixel][j] * dy[pixel][0..panel), for 6, 4, 2 and 1 values j.
-  void (*weights[3][4])(const WeightsBlock<T>& block, T* sum) = {};
+  /// sum[j][0..panel) += sum over pixels of x[pixel][j] * dy[pixel][0..panel), for sizes[i] values j; the last is 1.
+  void (*weights[3][3])(const WeightsBlock<T>& block, T* sum) = {};
+  index_t sizes[3] = {};
 };
-
-inline constexpr index_t weights_rows[4] = {6, 4, 2, 1};
 
 /// Which panel covers what is left of the outputs: the smallest that holds them, the largest if none does.
 template <class T>

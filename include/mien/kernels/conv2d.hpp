@@ -6,6 +6,7 @@
 #include "mien/core/cpu.hpp"
 #include "mien/core/threads.hpp"
 #include "mien/kernels/amx/correlate.hpp"
+#include "mien/kernels/amx/weight_gradients.hpp"
 #include "mien/kernels/avx2/float_blocks.hpp"
 #include "mien/kernels/avx512/float_blocks.hpp"
 #include "mien/kernels/correlate.hpp"
@@ -45,6 +46,8 @@ std::size_t conv2d_scratch_bytes(ConvPass pass, const ConvGeometry& g, int threa
       return detail::amx::correlation_scratch_bytes(detail::forward_correlation(g), threads);
     if (isa >= Isa::amx && pass == ConvPass::backward_data)
       return detail::amx::correlation_scratch_bytes(detail::backward_correlation(g), threads);
+    if (isa >= Isa::amx && pass == ConvPass::backward_weights && detail::amx::has_tile_gradients(g))
+      return detail::amx::weight_gradients_scratch_bytes(g, threads);
   }
 #endif
   const auto& blocks = detail::pick_blocks<P>(isa);
@@ -100,6 +103,14 @@ void conv2d_backward_data(const ConvGeometry& g, const T* dy, const P* w, T* dx,
 template <class T, class P = parameter_t<T>>
 void conv2d_backward_weights(const ConvGeometry& g, const T* x, const T* dy, P* dw, P* dbias, std::byte* scratch,
                              const Threads& threads, Isa isa = cpu_isa()) {
+#if MIEN_HAS_X86_KERNELS
+  if constexpr (std::is_same_v<T, bfloat16>) {
+    if (isa >= Isa::amx && detail::amx::has_tile_gradients(g)) {
+      detail::amx::run_weight_gradients(g, x, dy, dw, dbias, scratch, threads);
+      return;
+    }
+  }
+#endif
   detail::run_weight_gradients<T, P>(g, detail::pick_blocks<P>(isa), x, dy, dw, dbias, scratch, threads);
 }
 

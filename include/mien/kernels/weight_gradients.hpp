@@ -71,6 +71,16 @@ inline void clip_outputs(index_t stride, index_t shift, index_t extent, index_t&
   if (last > high) last = high;
 }
 
+/// Which block covers next what is left of the channels: the largest that fits, unless that strands a small rest (8 is
+/// 4 + 4, not 6 + 2).
+template <class T>
+inline int weights_size(const BlockKernels<T>& kernels, index_t left) {
+  int size = 0;
+  while (kernels.sizes[size] > left) ++size;
+  if (kernels.sizes[size] == 6 && left == 8) ++size;
+  return size;
+}
+
 /// Adds the strip of images [n0, n1) and output rows [i0, i1) to one panel's sums: [tap][channel][panel], then bias.
 /// `x` holds whole rows from row x_first of image n0 on; `dy` the strip's pixels from its first on.
 template <class T>
@@ -102,17 +112,15 @@ inline void add_strip(const ConvGeometry& g, const BlockKernels<T>& kernels, int
       const T* from =
           x + ((first * g.stride_h + down - x_first) * g.width + left * g.stride_w + across) * g.channels + group * cg;
       for (index_t c = 0; c < cg;) {
-        // 6 at a time; 4 where that leaves no odd rest, as 8 = 4 + 4 and 10 = 6 + 4.
-        const index_t rest = cg - c;
-        const int size = rest >= 6 && rest != 8 ? 0 : rest >= 4 ? 1 : rest >= 2 ? 2 : 3;
+        const int size = weights_size(kernels, cg - c);
         block.x = from + c;
         kernels.weights[index][size](block, sums + c * panel);
-        c += weights_rows[size];
+        c += kernels.sizes[size];
       }
     }
   }
   WeightsBlock<T> block{&one, dy, count, i1 - i0, ow, 0, 0, 0, dy_image, ow * dy_pitch, dy_pitch};
-  kernels.weights[index][3](block, sums);
+  kernels.weights[index][weights_size(kernels, 1)](block, sums);
 }
 
 template <class S, class T, class P>

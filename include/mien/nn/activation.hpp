@@ -64,20 +64,28 @@ struct Relu {
 
   template <class T>
   void forward(TensorView<const T> x, TensorView<T> y, const Pass<T>& pass) const {
-    using P = parameter_t<T>;
-    kernels::for_each_index(pass.threads(), x.size(), [from = x.data(), to = y.data()](index_t i) MIEN_INLINE {
-      to[i] = P(from[i]) <= P{0} ? T(P{0}) : from[i];
+    using Bits = typename bits_of<T>::type;
+    const auto* from = reinterpret_cast<const Bits*>(x.data());
+    auto* to = reinterpret_cast<Bits*>(y.data());
+    kernels::for_each_index(pass.threads(), x.size(), [=](index_t i) MIEN_INLINE {
+      // Zero where the sign is set, unless it is a NaN's.
+      const auto magnitude = static_cast<Bits>(from[i] - bits_of<T>::sign);
+      to[i] = magnitude <= bits_of<T>::infinity ? Bits{0} : from[i];
     });
   }
 
   template <class T>
   void backward(TensorView<const T>, TensorView<const T> y, TensorView<const T> dy, TensorView<T> dx, Gradients<T>,
                 const Pass<T>& pass) const {
-    using P = parameter_t<T>;
     if (!dx) return;
-    kernels::for_each_index(pass.threads(), y.size(),
-                            [out = y.data(), up = dy.data(), down = dx.data()](index_t i)
-                                MIEN_INLINE { down[i] = P(out[i]) > P{0} ? up[i] : T(P{0}); });
+    using Bits = typename bits_of<T>::type;
+    const auto* out = reinterpret_cast<const Bits*>(y.data());
+    const auto* up = reinterpret_cast<const Bits*>(dy.data());
+    auto* down = reinterpret_cast<Bits*>(dx.data());
+    kernels::for_each_index(pass.threads(), y.size(), [=](index_t i) MIEN_INLINE {
+      // Positive: from the smallest positive number to infinity.
+      down[i] = static_cast<Bits>(out[i] - 1) < bits_of<T>::infinity ? up[i] : Bits{0};
+    });
   }
 
   void describe(Describer&) {}

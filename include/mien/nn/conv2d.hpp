@@ -30,7 +30,13 @@ struct Conv2d {
                   kind, "kernel, stride and dilation must be positive");
     setup.require(padding.top >= 0 && padding.left >= 0 && padding.bottom >= 0 && padding.right >= 0, kind,
                   "padding must not be negative");
-    if (input.shape.rank() != 3) setup.reject(kind, input.shape, "(height, width, channels)");
+    for (const index_t extent : {kernel.height, kernel.width, stride.height, stride.width, dilation.height,
+                                 dilation.width, padding.top, padding.left, padding.bottom, padding.right}) {
+      setup.require(extent <= detail::max_extent, kind, "kernel, stride, dilation and padding are at most 1,048,576");
+    }
+    if (input.shape.rank() != 3 || input.shape.size() == 0) {
+      setup.reject(kind, input.shape, "(height, width, channels)");
+    }
     const index_t channels = input.shape[2];
     if (channels % groups != 0 || filters % groups != 0) {
       setup.reject(kind, input.shape,
@@ -42,15 +48,11 @@ struct Conv2d {
     const index_t width =
         detail::window_extent(input.shape[1], padding.left, padding.right, kernel.width, stride.width, dilation.width);
     if (height < 1 || width < 1) setup.reject(kind, input.shape, "a padded image at least as large as the kernel");
+    // Refuses what is too large before the products below could overflow.
+    const Shape weight{filters, channels / groups, kernel.height, kernel.width};
     const index_t window = kernel.height * kernel.width;
     const index_t fan_in = channels / groups * window, fan_out = filters / groups * window;
-    setup.parameter({"weight",
-                     {filters, channels / groups, kernel.height, kernel.width},
-                     Role::weight,
-                     weight_initializer,
-                     fan_in,
-                     fan_out,
-                     {}});
+    setup.parameter({"weight", weight, Role::weight, weight_initializer, fan_in, fan_out, {}});
     if (bias) setup.parameter({"bias", {filters}, Role::bias, bias_initializer, fan_in, fan_out, {}});
     return {{height, width, filters}, {}};
   }

@@ -7,6 +7,9 @@
 
 namespace mien::detail {
 
+/// Largest kernel, stride, dilation and padding: sums and products of them then fit an index_t.
+inline constexpr index_t max_extent = 1 << 20;
+
 /// Output extent of a window over one axis, rounded down; 0 or less where the window does not fit.
 inline index_t window_extent(index_t in, index_t before, index_t after, index_t kernel, index_t stride,
                              index_t dilation = 1) {

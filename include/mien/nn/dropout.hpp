@@ -11,6 +11,7 @@ namespace mien {
 /// elements fall depends on (seed, layer, step, element) alone; backward draws them again, so nothing is saved.
 struct Dropout {
   static constexpr std::string_view kind = "Dropout";
+  static constexpr bool is_random = true;
 
   float rate = 0.5f;
 

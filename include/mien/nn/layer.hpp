@@ -11,6 +11,7 @@
 //   template <class T> void backward(TensorView<const T> x, TensorView<const T> y, TensorView<const T> dy,
 //                                    TensorView<T> dx, Gradients<T> gradients, const Pass<T>& pass) const;
 //   void describe(Describer& d);                                // names its hyper-parameters, for model files
+//   static constexpr bool is_random = true;                      // only if it draws random numbers in training
 //
 // x is (batch, ...input shape), y is (batch, ...output shape). forward assigns y. backward assigns dx (unless it is
 // empty: not wanted) and every gradient that is not empty. Both write nothing else but pass.saved and pass.scratch.
@@ -145,8 +146,6 @@ struct Pass {
   std::span<std::byte> saved;
   std::span<std::byte> scratch;
   Observer<T>* observer = nullptr;
-  /// Name of the layer that owns the inner ones, for the observer.
-  std::string_view name = {};
 
   const Threads& threads() const { return *context->threads; }
   /// This layer's random numbers for this step.

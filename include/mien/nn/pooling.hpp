@@ -43,9 +43,14 @@ inline index_t pool_extent(index_t in, index_t before, index_t after, index_t wi
 
 inline void check_pool(std::string_view kind, const Features& input, Setup& setup, Extent2 window, Extent2 stride,
                        Padding p) {
-  if (input.shape.rank() != 3) setup.reject(kind, input.shape, "(height, width, channels)");
+  if (input.shape.rank() != 3 || input.shape.size() == 0) {
+    setup.reject(kind, input.shape, "(height, width, channels)");
+  }
   setup.require(window.height > 0 && window.width > 0 && stride.height > 0 && stride.width > 0, kind,
                 "window and stride must be positive");
+  setup.require(window.height <= max_extent && window.width <= max_extent && stride.height <= max_extent &&
+                    stride.width <= max_extent,
+                kind, "window and stride are at most 1,048,576");
   const auto fits = [](index_t padding, index_t extent) { return padding >= 0 && 2 * padding <= extent; };
   setup.require(fits(p.top, window.height) && fits(p.bottom, window.height) && fits(p.left, window.width) &&
                     fits(p.right, window.width),
@@ -104,58 +109,73 @@ struct MaxPool2d {
   using Index = std::uint16_t;
 
   Extent2 steps() const {
-    return {stride.height > 0 ? stride.height : window.height, stride.width > 0 ? stride.width : window.width};
+    return {stride.height != 0 ? stride.height : window.height, stride.width != 0 ? stride.width : window.width};
   }
 
   template <class T>
   void run_forward(TensorView<const T> x, TensorView<T> y, Index* positions, const Pass<T>& pass) const {
+    using Bits = typename bits_of<T>::type;
     const Shape in = x.shape(), out = y.shape();
     const detail::PoolWindow windows{window, steps(), padding};
     const index_t c = in[3];
-    // One piece is one row of windows. Without positions to keep, a dummy of one row takes their place.
-    kernels::parallel_pieces(pass.threads(), out[0] * out[1], 1,
-                             [=, from = x.data(), to = y.data(), this](index_t row, index_t) MIEN_INLINE {
-                               const index_t n = row / out[1], i = row % out[1];
-                               index_t h0 = 0, h1 = 0, w0 = 0, w1 = 0;
-                               windows.rows(i, in[1], h0, h1);
-                               for (index_t j = 0; j < out[2]; ++j) {
-                                 windows.columns(j, in[2], w0, w1);
-                                 T* best = to + (row * out[2] + j) * c;
-                                 Index* best_at = positions ? positions + (row * out[2] + j) * c : nullptr;
-                                 bool first = true;
-                                 for (index_t h = h0; h < h1; ++h)
-                                   for (index_t w = w0; w < w1; ++w) {
-                                     const T* value = from + ((n * in[1] + h) * in[2] + w) * c;
-                                     const index_t top = i * windows.stride.height - padding.top;
-                                     const index_t left = j * windows.stride.width - padding.left;
-                                     const auto at = static_cast<Index>((h - top) * window.width + (w - left));
-                                     take_larger(value, best, best_at, at, first, c);
-                                     first = false;
-                                   }
-                               }
-                             });
+    const auto* from = reinterpret_cast<const Bits*>(x.data());
+    auto* to = reinterpret_cast<Bits*>(y.data());
+    // One piece is one row of windows.
+    kernels::parallel_pieces(pass.threads(), out[0] * out[1], 1, [=, this](index_t row, index_t) MIEN_INLINE {
+      const index_t n = row / out[1], i = row % out[1];
+      index_t h0 = 0, h1 = 0, w0 = 0, w1 = 0;
+      windows.rows(i, in[1], h0, h1);
+      const index_t top = i * windows.stride.height - padding.top;
+      for (index_t j = 0; j < out[2]; ++j) {
+        windows.columns(j, in[2], w0, w1);
+        const index_t left = j * windows.stride.width - padding.left;
+        Bits* best = to + (row * out[2] + j) * c;
+        Index* best_at = positions ? positions + (row * out[2] + j) * c : nullptr;
+        for (index_t h = h0; h < h1; ++h)
+          for (index_t w = w0; w < w1; ++w) {
+            const Bits* value = from + ((n * in[1] + h) * in[2] + w) * c;
+            const auto at = static_cast<Index>((h - top) * window.width + (w - left));
+            take_larger<T>(value, best, best_at, at, h == h0 && w == w0, c);
+          }
+      }
+    });
   }
 
   /// best = max(best, value) per channel, recording where it came from. `first`: assign.
-  template <class T>
-  MIEN_INLINE static void take_larger(const T* value, T* best, Index* best_at, Index at, bool first, index_t channels) {
-    using P = parameter_t<T>;
+  template <class T, class Bits>
+  MIEN_INLINE static void take_larger(const Bits* __restrict value, Bits* __restrict best, Index* __restrict best_at,
+                                      Index at, bool first, index_t channels) {
+    const auto larger = [](Bits a, Bits b) MIEN_INLINE {
+      const auto x = bits_of<T>::value(a), y = bits_of<T>::value(b);
+      return !(x <= y) && y == y;  // a NaN, once in, stays
+    };
     if (first) {
       for (index_t k = 0; k < channels; ++k) best[k] = value[k];
       if (best_at)
         for (index_t k = 0; k < channels; ++k) best_at[k] = at;
     } else if (best_at) {
       for (index_t k = 0; k < channels; ++k) {
-        const P a = P(value[k]), b = P(best[k]);
-        const bool larger = !(a <= b) && b == b;  // a NaN, once in, stays
-        best[k] = larger ? value[k] : best[k];
-        best_at[k] = larger ? at : best_at[k];
+        const Bits a = value[k], b = best[k];
+        const Index old = best_at[k];
+        const bool take = larger(a, b);
+        best[k] = take ? a : b;
+        best_at[k] = take ? at : old;
       }
     } else {
       for (index_t k = 0; k < channels; ++k) {
-        const P a = P(value[k]), b = P(best[k]);
-        best[k] = !(a <= b) && b == b ? value[k] : best[k];
+        const Bits a = value[k], b = best[k];
+        best[k] = larger(a, b) ? a : b;
       }
+    }
+  }
+
+  /// cell = up in the channels that `at` won, else 0.
+  template <class Bits>
+  MIEN_INLINE static void give_to_winner(const Index* __restrict winner, Index at, const Bits* __restrict up,
+                                         Bits* __restrict cell, index_t channels) {
+    for (index_t k = 0; k < channels; ++k) {
+      const Bits value = up[k];
+      cell[k] = winner[k] == at ? value : Bits{0};
     }
   }
 
@@ -163,14 +183,20 @@ struct MaxPool2d {
   void run_backward(const Shape& in, const Shape& out, const Index* positions, TensorView<const T> dy, TensorView<T> dx,
                     const Pass<T>& pass) const {
     using P = parameter_t<T>;
+    using Bits = typename bits_of<T>::type;
     const Extent2 step = steps();
     const bool apart = step.height >= window.height && step.width >= window.width;
+    // Each cell lies under one window: all of dx is assigned below.
+    const bool covered = step.height == window.height && step.width == window.width &&
+                         out[1] * step.height >= in[1] + padding.top && out[2] * step.width >= in[2] + padding.left;
     const index_t c = in[3];
     const detail::PoolWindow windows{window, step, padding};
+    const auto* up_bits = reinterpret_cast<const Bits*>(dy.data());
+    auto* down_bits = reinterpret_cast<Bits*>(dx.data());
     kernels::parallel_pieces(
         pass.threads(), in[0], 1, [=, up = dy.data(), down = dx.data(), this](index_t n, index_t) MIEN_INLINE {
-          T* image = down + n * in[1] * in[2] * c;
-          for (index_t k = 0; k < in[1] * in[2] * c; ++k) image[k] = T(P{0});
+          const index_t base = n * in[1] * in[2] * c;
+          for (index_t k = 0; !covered && k < in[1] * in[2] * c; ++k) down_bits[base + k] = 0;
           for (index_t i = 0; i < out[1]; ++i)
             for (index_t j = 0; j < out[2]; ++j) {
               const index_t o = ((n * out[1] + i) * out[2] + j) * c;
@@ -183,15 +209,14 @@ struct MaxPool2d {
                   for (index_t w = w0; w < w1; ++w) {
                     const auto at = static_cast<Index>((h - i * step.height + padding.top) * window.width +
                                                        (w - j * step.width + padding.left));
-                    T* cell = image + (h * in[2] + w) * c;
-                    for (index_t k = 0; k < c; ++k) cell[k] = positions[o + k] == at ? up[o + k] : T(P{0});
+                    give_to_winner(positions + o, at, up_bits + o, down_bits + base + (h * in[2] + w) * c, c);
                   }
               } else {
                 for (index_t k = 0; k < c; ++k) {
                   const auto at = static_cast<index_t>(positions[o + k]);
                   const index_t h = i * step.height - padding.top + at / window.width;
                   const index_t w = j * step.width - padding.left + at % window.width;
-                  T& cell = image[(h * in[2] + w) * c + k];
+                  T& cell = down[base + (h * in[2] + w) * c + k];
                   cell = T(P(cell) + P(up[o + k]));
                 }
               }
@@ -331,7 +356,7 @@ struct AveragePool2d {
     }
   };
   Extent2 steps() const {
-    return {stride.height > 0 ? stride.height : window.height, stride.width > 0 ? stride.width : window.width};
+    return {stride.height != 0 ? stride.height : window.height, stride.width != 0 ? stride.width : window.width};
   }
   template <class P>
   Bounds<P> bounds(const Shape& x) const {

@@ -1,8 +1,8 @@
 // Sequential: a chain of layers, and the network that a user builds, trains and saves.
 #pragma once
 
+#include <algorithm>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -39,7 +39,10 @@ class AnyLayer {
     self_->backward(x, y, dy, dx, gradients, pass);
   }
   void describe(Describer& describer) { self_->describe(describer); }
-  /// The inner chains of a combinator with their names ("" for none); empty for other layers.
+  /// Whether its training outputs are random.
+  bool is_random() const { return self_->is_random(); }
+  /// The inner chains of a combinator with their names ("" for none), in the order in which it sets them up; empty for
+  /// other layers. A combinator has no parameters but those of its chains.
   std::vector<std::pair<std::string, Sequential<T>*>> branches() { return self_->branches(); }
 
  private:
@@ -53,6 +56,7 @@ class AnyLayer {
     virtual void backward(TensorView<const T>, TensorView<const T>, TensorView<const T>, TensorView<T>, Gradients<T>,
                           const Pass<T>&) const = 0;
     virtual void describe(Describer&) = 0;
+    virtual bool is_random() const = 0;
     virtual std::vector<std::pair<std::string, Sequential<T>*>> branches() = 0;
   };
 
@@ -73,6 +77,10 @@ class AnyLayer {
       layer.template backward<T>(x, y, dy, dx, gradients, pass);
     }
     void describe(Describer& describer) override { layer.describe(describer); }
+    bool is_random() const override {
+      if constexpr (requires { L::is_random; }) return L::is_random;
+      return false;
+    }
     std::vector<std::pair<std::string, Sequential<T>*>> branches() override {
       if constexpr (requires { layer.branches(); }) return layer.branches();
       return {};
@@ -142,16 +150,18 @@ class Sequential {
       Sequential(Layers&&... layers) {
     (add(std::forward<Layers>(layers)), ...);
   }
-  Sequential(const Sequential& other)
-      : nodes_(other.nodes_), input_(other.input_), parameters_(other.parameters_), top_level_(other.top_level_) {
-    refresh_views();
-  }
-  Sequential(Sequential&&) noexcept = default;
+  Sequential(const Sequential&) = default;
+  Sequential(Sequential&& other) noexcept
+      : nodes_(std::move(other.nodes_)),
+        input_(std::exchange(other.input_, Shape{})),
+        parameters_(std::move(other.parameters_)),
+        shapes_(std::move(other.shapes_)),
+        top_level_(std::exchange(other.top_level_, 0)) {}
   Sequential& operator=(Sequential other) noexcept {
     nodes_ = std::move(other.nodes_);
     input_ = other.input_;
     parameters_ = std::move(other.parameters_);
-    views_ = std::move(other.views_);
+    shapes_ = std::move(other.shapes_);
     top_level_ = other.top_level_;
     return *this;
   }
@@ -181,28 +191,35 @@ class Sequential {
   }
 
   /// Infers all shapes from the shape of one sample, such as {48, 48, 1}, makes and initializes the parameters from
-  /// `seed`, and returns the shape of one output. Throws ShapeError naming the layer that does not fit. Building again
-  /// starts anew.
+  /// `seed`, and returns the shape of one output. Throws ShapeError naming the layer that does not fit, ArgumentError
+  /// for a layer's settings out of range or two parameters of one name; the network is then as before. Building again
+  /// starts anew: with new parameters, nothing frozen.
   Shape build(const Shape& input, std::uint64_t seed = 0) {
     if (nodes_.empty()) fail<ArgumentError>("a network needs at least one layer");
+    if (input.rank() < 1 || input.rank() >= Shape::max_rank || input.size() < 1) {
+      fail<ShapeError>("a network is built for samples of rank 1 to 4 with positive extents, got " + input.to_string());
+    }
+    Sequential result;
+    result.nodes_ = nodes_;
+    result.top_level_ = top_level_;
     Setup setup;
-    const Features output = this->setup({input, {}}, setup);
-    std::vector<Parameter<P>> parameters;
+    const Features output = result.setup({input, {}}, setup);
+    check_names(setup.declarations);
     for (std::size_t i = 0; i < setup.declarations.size(); ++i) {
       const Declaration& d = setup.declarations[i];
-      parameters.push_back({d.name, d.role, d.columns, false, Tensor<P>(d.shape)});
-      d.initializer.fill(parameters.back().value.view(), d.fan_in, d.fan_out, {seed, Stream::initialize, i});
+      result.parameters_.push_back({d.name, d.role, d.columns, false, Tensor<P>(d.shape)});
+      result.shapes_.push_back(d.shape);
+      d.initializer.fill(result.parameters_.back().value.view(), d.fan_in, d.fan_out, {seed, Stream::initialize, i});
     }
-    parameters_ = std::move(parameters);
-    input_ = input;
-    refresh_views();
+    result.input_ = input;
+    *this = std::move(result);
     return output.shape;
   }
   bool built() const { return input_.rank() > 0; }
 
   /// Shape of one input sample (rank 0 before build) and of one output.
   const Shape& input_shape() const { return input_; }
-  const Shape& output_shape() const { return nodes_.back().output.shape; }
+  const Shape& output_shape() const { return nodes_.empty() ? input_ : nodes_.back().output.shape; }
   /// Shape of one sample behind the first `count` layers.
   const Shape& shape_after(index_t count) const { return count == 0 ? input_ : node(count - 1).output.shape; }
 
@@ -236,13 +253,13 @@ class Sequential {
   /// outputs are the features that training can cache.
   index_t frozen_prefix() const {
     index_t i = 0;
-    while (i < layer_count() && node(i).frozen) ++i;
+    while (i < layer_count() && is_fixed(node(i))) ++i;
     return i;
   }
   /// Names of the frozen layers and parameters, which freeze() gives back.
   std::vector<std::string> frozen_names() const {
     std::vector<std::string> names;
-    for (const Node& n : nodes_) collect_frozen(n, "", names);
+    for (const Node& n : nodes_) collect_frozen(n, names);
     for (const Parameter<P>& p : parameters_) {
       bool covered = false;
       for (const std::string& name : names) covered = covered || covers(name, p.name);
@@ -256,7 +273,8 @@ class Sequential {
   void infer(TensorView<const T> x, TensorView<T> y, Workspace& workspace, Range range = {},
              Observer<T>* observer = nullptr) const {
     check(x.shape(), y.shape(), range);
-    workspace.reserve(memory_of(x.shape(), workspace.threads().count(), false, range));
+    if (x.shape()[0] == 0) return;
+    workspace.reserve(pass_memory(x.shape(), workspace, false, range));
     const Context context{&workspace.threads()};
     run_forward(x, y, pass(workspace, context, false, observer), range);
   }
@@ -272,17 +290,24 @@ class Sequential {
   void forward(TensorView<const T> x, TensorView<T> y, Workspace& workspace, std::uint64_t seed, std::uint64_t step,
                Range range = {}, Observer<T>* observer = nullptr) const {
     check(x.shape(), y.shape(), range);
-    workspace.reserve(memory_of(x.shape(), workspace.threads().count(), true, range));
+    if (x.shape()[0] == 0) fail<ShapeError>("training needs at least one sample");
+    workspace.reserve(pass_memory(x.shape(), workspace, true, range));
     const Context context{&workspace.threads(), seed, step};
     run_forward(x, y, pass(workspace, context, true, observer), range);
   }
   /// Training backward, after forward with the same arguments and nothing else done with `workspace` since. Assigns
   /// `gradients` (parallel to parameters(); empty views where none is wanted) and, unless empty, dx. Stops at the first
-  /// layer that has a gradient to give.
+  /// layer that has a gradient to give. Throws ShapeError or ArgumentError where the arguments do not fit the network
+  /// or the workspace has not seen such a forward.
   void backward(TensorView<const T> x, TensorView<const T> y, TensorView<const T> dy, TensorView<T> dx,
                 Gradients<T> gradients, Workspace& workspace, std::uint64_t seed, std::uint64_t step,
                 Range range = {}) const {
     check(x.shape(), y.shape(), range);
+    check_backward(x.shape(), y.shape(), dy.shape(), dx ? dx.shape() : x.shape(), gradients);
+    const Memory needed = pass_memory(x.shape(), workspace, true, range);
+    if (workspace.saved().size() < needed.saved || workspace.scratch().size() < needed.scratch) {
+      fail<ArgumentError>("backward needs a forward of the same batch before it, with the same workspace");
+    }
     const Context context{&workspace.threads(), seed, step};
     run_backward(x, y, dy, dx, gradients, pass(workspace, context, true, nullptr), range);
   }
@@ -294,6 +319,8 @@ class Sequential {
     const std::size_t base = setup.declarations.size();
     for (Node& n : nodes_) {
       setup.layer = outer.empty() ? n.name : outer + "." + n.name;
+      n.full_name = setup.layer;
+      n.frozen = false;
       n.stream = setup.streams++;
       n.first_parameter = setup.declarations.size() - base;
       features = n.layer.setup(features, setup);
@@ -341,9 +368,7 @@ class Sequential {
       Arena rest(scratch.rest());
       const auto kept = pass.keep ? saved.take_bytes(m.saved) : rest.take_bytes(m.saved);
       n.layer.forward(x, out, inner(pass, n, kept, rest.rest()));
-      if (pass.observer) {
-        pass.observer->output(pass.name.empty() ? n.name : std::string(pass.name) + "." + n.name, n.layer.kind(), out);
-      }
+      if (pass.observer) pass.observer->output(n.full_name, n.layer.kind(), out);
       x = out;
     }
   }
@@ -387,20 +412,15 @@ class Sequential {
     }
   }
 
-  /// Freezing inside a combinator whose name is `prefix`; returns whether anything was covered.
-  bool freeze_layers(std::string_view name, const std::string& prefix, bool frozen) {
+  /// Marks the layers that `name` covers, inside combinators too; returns whether there were any.
+  bool freeze_layers(std::string_view name, bool frozen) {
     bool found = false;
     for (Node& n : nodes_) {
-      const std::string full = prefix.empty() ? n.name : prefix + "." + n.name;
-      if (covers(name, full)) {
+      if (covers(name, n.full_name)) {
         n.frozen = frozen;
         found = true;
-      } else if (!frozen && covers(full, name)) {
-        n.frozen = false;  // something inside is to be trained again
       }
-      for (auto& [branch, chain] : n.layer.branches()) {
-        found = chain->freeze_layers(name, branch.empty() ? full : full + "." + branch, frozen) || found;
-      }
+      for (auto& [branch, chain] : n.layer.branches()) found = chain->freeze_layers(name, frozen) || found;
     }
     return found;
   }
@@ -409,6 +429,7 @@ class Sequential {
   struct Node {
     std::string name;
     AnyLayer<T> layer;
+    std::string full_name = {};  // with those of the combinators around it; set by setup
     bool frozen = false;
     std::uint32_t stream = 0;
     std::size_t first_parameter = 0;  // counted from this chain's first
@@ -431,14 +452,32 @@ class Sequential {
     return false;
   }
 
+  /// What a whole pass needs: that of the layers, and views of all parameters.
+  Memory pass_memory(const Shape& x, const Workspace& workspace, bool keep, Range range) const {
+    Memory memory = memory_of(x, workspace.threads().count(), keep, range);
+    memory.scratch += bytes_of<TensorView<const P>>(static_cast<index_t>(parameters_.size()));
+    return memory;
+  }
+
+  /// The views are made for every pass, at the front of the scratch: between passes a user may assign other tensors.
   Pass<T> pass(Workspace& workspace, const Context& context, bool training, Observer<T>* observer) const {
+    Arena scratch(workspace.scratch());
+    auto* views = scratch.take<TensorView<const P>>(static_cast<index_t>(parameters_.size()));
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      const Parameter<P>& p = parameters_[i];
+      if (p.value.shape() != shapes_[i]) {
+        fail<ShapeError>("parameter '" + p.name + "' is " + p.value.shape().to_string() + ", expected " +
+                         shapes_[i].to_string());
+      }
+      std::construct_at(views + i, p.value.view());
+    }
     return {.context = &context,
             .training = training,
             .keep = training,
             .stream = 0,
-            .parameters = views_,
+            .parameters = {views, parameters_.size()},
             .saved = workspace.saved(),
-            .scratch = workspace.scratch(),
+            .scratch = scratch.rest(),
             .observer = observer};
   }
 
@@ -449,7 +488,6 @@ class Sequential {
     result.parameters = outer.parameters.subspan(n.first_parameter, n.parameter_count);
     result.saved = saved;
     result.scratch = scratch;
-    result.name = n.name;
     return result;
   }
 
@@ -472,46 +510,89 @@ class Sequential {
 
   void set_frozen(std::string_view name, bool frozen) {
     if (!built()) fail<ArgumentError>("build the network before freezing parts of it");
-    bool found = freeze_layers(name, "", frozen);
+    bool found = freeze_layers(name, frozen);
     for (Parameter<P>& p : parameters_) {
       if (!covers(name, p.name)) continue;
       p.frozen = frozen;
       found = true;
     }
     if (!found) fail<ArgumentError>("nothing in the network is named '" + std::string(name) + "'");
-    sync_frozen_layers();
+    sync_frozen_layers(parameters_);
   }
 
-  /// A layer all of whose parameters were frozen one by one is frozen itself.
-  void sync_frozen_layers() {
+  /// Settles which layers are frozen: one with parameters when all of them are, a combinator when everything in it is.
+  /// Other layers keep the mark that they were given. `own` are this chain's parameters.
+  void sync_frozen_layers(std::span<const Parameter<P>> own) {
     for (Node& n : nodes_) {
-      if (n.parameter_count == 0) continue;
-      bool all = true;
-      for (std::size_t i = 0; i < n.parameter_count; ++i) all = all && parameters_[n.first_parameter + i].frozen;
-      n.frozen = all;
+      auto rest = own.subspan(n.first_parameter, n.parameter_count);
+      bool any = !rest.empty(), all = true;
+      for (const Parameter<P>& p : rest) all = all && p.frozen;
+      for (auto& [branch, chain] : n.layer.branches()) {
+        chain->sync_frozen_layers(rest);
+        rest = rest.subspan(chain->own_parameter_count());
+        for (const Node& inner : chain->nodes_) all = all && inner.frozen;
+        any = any || !chain->nodes_.empty();
+      }
+      if (any) n.frozen = all;
     }
   }
+  std::size_t own_parameter_count() const {
+    return nodes_.empty() ? 0 : nodes_.back().first_parameter + nodes_.back().parameter_count;
+  }
 
-  static void collect_frozen(const Node& n, const std::string& prefix, std::vector<std::string>& names) {
-    const std::string full = prefix.empty() ? n.name : prefix + "." + n.name;
+  /// Whether training gives the same output as inference and changes nothing.
+  static bool is_fixed(const Node& n) {
+    if (n.frozen) return true;
+    const auto branches = const_cast<Node&>(n).layer.branches();
+    if (branches.empty()) return n.parameter_count == 0 && !n.layer.is_random();
+    for (auto& [branch, chain] : branches)
+      for (const Node& inner : chain->nodes_)
+        if (!is_fixed(inner)) return false;
+    return true;
+  }
+
+  static void collect_frozen(const Node& n, std::vector<std::string>& names) {
     if (n.frozen) {
-      names.push_back(full);
+      names.push_back(n.full_name);
       return;
     }
-    for (auto& [branch, chain] : const_cast<Node&>(n).layer.branches()) {
-      for (const Node& m : chain->nodes_) collect_frozen(m, branch.empty() ? full : full + "." + branch, names);
+    for (auto& [branch, chain] : const_cast<Node&>(n).layer.branches())
+      for (const Node& inner : chain->nodes_) collect_frozen(inner, names);
+  }
+
+  static void check_names(const std::vector<Declaration>& declarations) {
+    std::vector<std::string_view> names;
+    for (const Declaration& d : declarations) names.push_back(d.name);
+    std::sort(names.begin(), names.end());
+    const auto twice = std::adjacent_find(names.begin(), names.end());
+    if (twice != names.end()) {
+      fail<ArgumentError>("two parameters of the network are named '" + std::string(*twice) +
+                          "': name the layers of its branches apart");
     }
   }
 
-  void refresh_views() {
-    views_.clear();
-    for (const Parameter<P>& p : parameters_) views_.push_back(p.value.view());
+  void check_backward(const Shape& x, const Shape& y, const Shape& dy, const Shape& dx, Gradients<T> gradients) const {
+    if (x[0] == 0) fail<ShapeError>("training needs at least one sample");
+    if (dy != y || dx != x) {
+      fail<ShapeError>("backward: dy is " + dy.to_string() + " and dx " + dx.to_string() + ", expected " +
+                       y.to_string() + " and " + x.to_string());
+    }
+    if (gradients.size() != parameters_.size()) {
+      fail<ArgumentError>("backward: " + std::to_string(gradients.size()) + " gradients for " +
+                          std::to_string(parameters_.size()) + " parameters");
+    }
+    for (std::size_t i = 0; i < gradients.size(); ++i) {
+      if (gradients[i] && gradients[i].size() != parameters_[i].value.size()) {
+        fail<ShapeError>("backward: the gradient of '" + parameters_[i].name + "' is " +
+                         gradients[i].shape().to_string() + ", expected " + parameters_[i].value.shape().to_string());
+      }
+    }
   }
 
   std::vector<Node> nodes_;
   Shape input_;
   std::vector<Parameter<P>> parameters_;
-  std::vector<TensorView<const P>> views_;  // of parameters_, in the form that passes take
+  std::vector<Shape> shapes_;  // of parameters_, as they were built
   index_t top_level_ = 0;
 };
 

@@ -85,6 +85,8 @@ class Schedule {
   }
 
   Kind kind() const { return kind_; }
+  /// Whether observe() wants a loss (small is good) rather than an accuracy.
+  bool watches_loss() const { return mode_ == Mode::min; }
 
   /// Factor of the learning rate at `step`, counted from 0. Steps past the last one get its factor.
   double factor(double step, double total_steps) const {

@@ -90,12 +90,16 @@ inline void stb_expect(bool holds) {
 
 }  // namespace mien::detail
 
-// A program may have an stb_image of its own: ours has internal linkage and leaves no macro behind that would change
-// the other's.
-#ifdef STBI_INCLUDE_STB_IMAGE_H
+// A program may have an stb_image of its own, implemented in a translation unit that does without this header: ours has
+// internal linkage, and leaves no macro behind that would change what the other's header declares.
+#pragma push_macro("STBI_INCLUDE_STB_IMAGE_H")
+#pragma push_macro("STBIDEF")
+#pragma push_macro("STB_IMAGE_STATIC")
+#pragma push_macro("STB_IMAGE_IMPLEMENTATION")
 #undef STBI_INCLUDE_STB_IMAGE_H
 #undef STBIDEF
-#endif
+#undef STB_IMAGE_STATIC
+#undef STB_IMAGE_IMPLEMENTATION
 #define STB_IMAGE_STATIC
 #define STB_IMAGE_IMPLEMENTATION
 #define STBI_ONLY_JPEG
@@ -107,6 +111,36 @@ inline void stb_expect(bool holds) {
 #define STBI_MALLOC(size) ::mien::detail::StbHeap::allocate(size)
 #define STBI_REALLOC(pointer, size) ::mien::detail::StbHeap::reallocate(pointer, size)
 #define STBI_FREE(pointer) ::mien::detail::StbHeap::release(pointer)
+
+// stb declares its functions extern "C", so that their symbols would be those of a program's own, namespace or not (GCC
+// then calls ours in their place): they get names of our own.
+#define stbi__unpremultiply_on_load_thread mien_stbi__unpremultiply_on_load_thread
+#define stbi_convert_iphone_png_to_rgb mien_stbi_convert_iphone_png_to_rgb
+#define stbi_convert_iphone_png_to_rgb_thread mien_stbi_convert_iphone_png_to_rgb_thread
+#define stbi_failure_reason mien_stbi_failure_reason
+#define stbi_hdr_to_ldr_gamma mien_stbi_hdr_to_ldr_gamma
+#define stbi_hdr_to_ldr_scale mien_stbi_hdr_to_ldr_scale
+#define stbi_image_free mien_stbi_image_free
+#define stbi_info_from_callbacks mien_stbi_info_from_callbacks
+#define stbi_info_from_memory mien_stbi_info_from_memory
+#define stbi_is_16_bit_from_callbacks mien_stbi_is_16_bit_from_callbacks
+#define stbi_is_16_bit_from_memory mien_stbi_is_16_bit_from_memory
+#define stbi_is_hdr_from_callbacks mien_stbi_is_hdr_from_callbacks
+#define stbi_is_hdr_from_memory mien_stbi_is_hdr_from_memory
+#define stbi_load_16_from_callbacks mien_stbi_load_16_from_callbacks
+#define stbi_load_16_from_memory mien_stbi_load_16_from_memory
+#define stbi_load_from_callbacks mien_stbi_load_from_callbacks
+#define stbi_load_from_memory mien_stbi_load_from_memory
+#define stbi_set_flip_vertically_on_load mien_stbi_set_flip_vertically_on_load
+#define stbi_set_flip_vertically_on_load_thread mien_stbi_set_flip_vertically_on_load_thread
+#define stbi_set_unpremultiply_on_load mien_stbi_set_unpremultiply_on_load
+#define stbi_set_unpremultiply_on_load_thread mien_stbi_set_unpremultiply_on_load_thread
+#define stbi_zlib_decode_buffer mien_stbi_zlib_decode_buffer
+#define stbi_zlib_decode_malloc mien_stbi_zlib_decode_malloc
+#define stbi_zlib_decode_malloc_guesssize mien_stbi_zlib_decode_malloc_guesssize
+#define stbi_zlib_decode_malloc_guesssize_headerflag mien_stbi_zlib_decode_malloc_guesssize_headerflag
+#define stbi_zlib_decode_noheader_buffer mien_stbi_zlib_decode_noheader_buffer
+#define stbi_zlib_decode_noheader_malloc mien_stbi_zlib_decode_noheader_malloc
 
 #if defined(__GNUC__)
 #pragma GCC diagnostic push
@@ -122,22 +156,64 @@ namespace mien::detail::stb {
 #else
 #include <stb/stb_image.h>
 #endif
+
+inline stbi_uc* load(const std::uint8_t* bytes, std::size_t size, int& width, int& height, int& channels) {
+  return stbi_load_from_memory(bytes, static_cast<int>(size), &width, &height, &channels, 0);
+}
+inline const char* failure() { return stbi_failure_reason(); }
 }  // namespace mien::detail::stb
 #if defined(__GNUC__)
 #pragma GCC diagnostic pop
 #endif
 
-#undef STBI_INCLUDE_STB_IMAGE_H
-#undef STBIDEF
-#undef STB_IMAGE_STATIC
-#undef STB_IMAGE_IMPLEMENTATION
+#pragma pop_macro("STBI_INCLUDE_STB_IMAGE_H")
+#pragma pop_macro("STBIDEF")
+#pragma pop_macro("STB_IMAGE_STATIC")
+#pragma pop_macro("STB_IMAGE_IMPLEMENTATION")
 #undef STBI_ONLY_JPEG
 #undef STBI_ONLY_PNG
 #undef STBI_NO_STDIO
 #undef STBI_NO_LINEAR
+#undef STBI_NO_HDR
+#undef STBI_NO_BMP
+#undef STBI_NO_PSD
+#undef STBI_NO_TGA
+#undef STBI_NO_GIF
+#undef STBI_NO_PIC
+#undef STBI_NO_PNM
 #undef STBI_MAX_DIMENSIONS
 #undef STBI_ASSERT
 #undef STBI_MALLOC
 #undef STBI_REALLOC
 #undef STBI_REALLOC_SIZED
 #undef STBI_FREE
+#undef stbi__err
+#undef stbi__errpf
+#undef stbi__errpuc
+#undef stbi__unpremultiply_on_load_thread
+#undef stbi_convert_iphone_png_to_rgb
+#undef stbi_convert_iphone_png_to_rgb_thread
+#undef stbi_failure_reason
+#undef stbi_hdr_to_ldr_gamma
+#undef stbi_hdr_to_ldr_scale
+#undef stbi_image_free
+#undef stbi_info_from_callbacks
+#undef stbi_info_from_memory
+#undef stbi_is_16_bit_from_callbacks
+#undef stbi_is_16_bit_from_memory
+#undef stbi_is_hdr_from_callbacks
+#undef stbi_is_hdr_from_memory
+#undef stbi_load_16_from_callbacks
+#undef stbi_load_16_from_memory
+#undef stbi_load_from_callbacks
+#undef stbi_load_from_memory
+#undef stbi_set_flip_vertically_on_load
+#undef stbi_set_flip_vertically_on_load_thread
+#undef stbi_set_unpremultiply_on_load
+#undef stbi_set_unpremultiply_on_load_thread
+#undef stbi_zlib_decode_buffer
+#undef stbi_zlib_decode_malloc
+#undef stbi_zlib_decode_malloc_guesssize
+#undef stbi_zlib_decode_malloc_guesssize_headerflag
+#undef stbi_zlib_decode_noheader_buffer
+#undef stbi_zlib_decode_noheader_malloc

@@ -80,7 +80,12 @@ struct TilePlan {
         copied = ((rows + c.dilation_h * (c.kernel_h - 1)) * c.place.padded_width + 64) * depth;
         break;
       case RowSource::windows:
-        copied = (rows * c.out_width + 32) * inner;
+        if (c.has_joined_columns()) {
+          padded = ((rows - 1) * c.stride_h + c.dilation_h * (c.kernel_h - 1) + 1) * c.place.padded_width *
+                       c.place.channels +
+                   64;
+        }
+        copied = (rows * c.out_width + 32) * inner + padded;
         break;
       default:
         copied = 32 * depth;
@@ -93,6 +98,7 @@ struct TilePlan {
   index_t inner;  // values summed per output, padded
   index_t images, rows, row_pieces, pieces, block_pieces;
   index_t blocks, panel_values;  // of 32 outputs; of one group
+  index_t padded = 0;            // values of them that are padded rows, behind gathered windows
   index_t copied;                // values of scratch per piece
 };
 
@@ -286,23 +292,39 @@ struct TilePiece {
     }
   }
 
-  void run_windows() {
+  /// One padded row after the other holds whole runs of windows.
+  void gather_joined() {
+    const index_t row = c.place.padded_width * c.place.channels;
+    const index_t rows = (i1 - i0 - 1) * c.stride_h + c.dilation_h * (c.kernel_h - 1) + 1;
+    bfloat16* padded = copy + plan.copied - plan.padded;
+    copy_padded(c.place, x + n0 * image(), i0 * c.stride_h, i0 * c.stride_h + rows, padded);
+    for (index_t i = 0; i < i1 - i0; ++i) {
+      copy_windows(padded + i * c.stride_h * row, c.out_width, c.stride_w * c.place.channels, c.kernel_h,
+                   c.kernel_w * c.depth, c.dilation_h * row, copy + i * c.out_width * plan.inner, plan.inner);
+    }
+  }
+
+  void gather_windows(index_t group) {
     const Placement& p = c.place;
+    bfloat16* to = copy;
+    const index_t used = c.taps() * c.depth;
+    for (index_t i = i0; i < i1; ++i)
+      for (index_t j = 0; j < c.out_width; ++j, to += plan.inner) {
+        for (index_t t = 0; t < c.taps(); ++t) {
+          const index_t h = source_at(i, c.stride_h, t / c.kernel_w, c.dilation_h, p.offset_h, p.step_h, p.height);
+          const index_t v = source_at(j, c.stride_w, t % c.kernel_w, c.dilation_w, p.offset_w, p.step_w, p.width);
+          const bfloat16* from = x + n0 * image() + (h * p.width + v) * p.channels + group * c.depth;
+          for (index_t q = 0; q < c.depth; ++q) to[t * c.depth + q] = h >= 0 && v >= 0 ? from[q] : bfloat16();
+        }
+        for (index_t q = used; q < plan.inner; ++q) to[q] = bfloat16();
+      }
+  }
+
+  void run_windows() {
     const index_t pixels = (i1 - i0) * c.out_width;
     alignas(64) float sums[32 * 32];
     for (index_t group = 0; group < c.groups; ++group) {
-      bfloat16* to = copy;
-      const index_t used = c.taps() * c.depth;
-      for (index_t i = i0; i < i1; ++i)
-        for (index_t j = 0; j < c.out_width; ++j, to += plan.inner) {
-          for (index_t t = 0; t < c.taps(); ++t) {
-            const index_t h = source_at(i, c.stride_h, t / c.kernel_w, c.dilation_h, p.offset_h, p.step_h, p.height);
-            const index_t v = source_at(j, c.stride_w, t % c.kernel_w, c.dilation_w, p.offset_w, p.step_w, p.width);
-            const bfloat16* from = x + n0 * image() + (h * p.width + v) * p.channels + group * c.depth;
-            for (index_t q = 0; q < c.depth; ++q) to[t * c.depth + q] = h >= 0 && v >= 0 ? from[q] : bfloat16();
-          }
-          for (index_t q = used; q < plan.inner; ++q) to[q] = bfloat16();
-        }
+      c.has_joined_columns() ? gather_joined() : gather_windows(group);
       const TileSegment all{0, 0, plan.inner / 32};
       for (index_t b = b0; b < b1; ++b) {
         const Block block_to = block(group, b);

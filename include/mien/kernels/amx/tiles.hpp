@@ -167,6 +167,55 @@ MIEN_AMX inline void spread_pixels(const bfloat16* from, index_t pixels, index_t
   }
 }
 
+/// copy_windows() for 3x3 windows of one channel, the first layer of most networks for gray images; reads one value
+/// behind the last window.
+MIEN_AMX inline void copy_windows_3x3(const bfloat16* rows, index_t columns, index_t step, index_t row, bfloat16* to,
+                                      index_t pitch) {
+  using Word = std::uint64_t __attribute__((aligned(2), may_alias));
+  constexpr std::uint64_t three = 0xffffffffffffULL;
+  for (index_t j = 0; j < columns; ++j, rows += step, to += pitch) {
+    const std::uint64_t a = *reinterpret_cast<const Word*>(rows) & three;
+    const std::uint64_t b = *reinterpret_cast<const Word*>(rows + row) & three;
+    const std::uint64_t c = *reinterpret_cast<const Word*>(rows + 2 * row) & three;
+    if (pitch == 32) *reinterpret_cast<Bits*>(to) = Bits{};
+    auto* out = reinterpret_cast<Word*>(to);
+    out[0] = a | b << 48;
+    out[1] = b >> 16 | c << 32;
+    out[2] = c >> 32;
+    out[3] = 0;
+  }
+}
+
+/// Copies windows: for each of `columns` pixels (`step` values apart in `rows`), `count` runs of `run` values, `row`
+/// apart, follow each other in `to`, filled up with zeros to `pitch`, the distance of pixels there.
+MIEN_AMX inline void copy_windows(const bfloat16* rows, index_t columns, index_t step, index_t count, index_t run,
+                                  index_t row, bfloat16* to, index_t pitch) {
+  if (count == 3 && run == 3 && pitch <= 32) return copy_windows_3x3(rows, columns, step, row, to, pitch);
+  const auto bits = [](index_t n) { return static_cast<std::uint32_t>((std::uint64_t{1} << (n < 32 ? n : 32)) - 1); };
+  for (index_t j = 0; j < columns; ++j, rows += step) {
+    bfloat16* const end = to + pitch;
+    for (index_t r = 0; r < count; ++r)
+      for (index_t c = 0; c < run; c += 32) {
+        // The store runs on with zeros, which the next run overwrites.
+        Bits values;
+        __asm__ volatile("vmovdqu16 %1, %0%{%2%}%{z%}"
+                         : "=v"(values)
+                         : "m"(*reinterpret_cast<const Bits*>(rows + r * row + c)), "Yk"(bits(run - c))
+                         : "memory");
+        __asm__ volatile("vmovdqu16 %1, %0%{%2%}"
+                         : "=m"(*reinterpret_cast<Bits*>(to))
+                         : "v"(values), "Yk"(bits(end - to))
+                         : "memory");
+        to += run - c < 32 ? run - c : 32;
+      }
+    __asm__ volatile("vmovdqu16 %1, %0%{%2%}"
+                     : "=m"(*reinterpret_cast<Bits*>(to))
+                     : "v"(Bits{}), "Yk"(bits(end - to))
+                     : "memory");
+    to = end;
+  }
+}
+
 }  // namespace mien::kernels::detail::amx
 
 #endif  // MIEN_HAS_X86_KERNELS

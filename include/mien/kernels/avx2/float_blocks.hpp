@@ -80,12 +80,13 @@ MIEN_AVX2 void weights(const WeightsBlock<float>& block, float* into) {
 }
 
 inline const BlockKernels<float>& float_blocks() {
-  static constexpr BlockKernels<float> table{lanes,
-                                             1,
-                                             {10, 6},
-                                             {correlate<10, 1>, correlate<6, 2>},
-                                             {{weights<6, 1>, weights<4, 1>, weights<2, 1>, weights<1, 1>},
-                                              {weights<6, 2>, weights<4, 2>, weights<2, 2>, weights<1, 2>}}};
+  static constexpr BlockKernels<float> table{
+      lanes,
+      1,
+      {10, 6},
+      {correlate<10, 1>, correlate<6, 2>},
+      {{weights<6, 1>, weights<4, 1>, weights<1, 1>}, {weights<6, 2>, weights<4, 2>, weights<1, 2>}},
+      {6, 4, 1}};
   return table;
 }
 

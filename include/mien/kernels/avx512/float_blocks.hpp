@@ -84,9 +84,10 @@ inline const BlockKernels<float>& float_blocks() {
                                              2,
                                              {12, 12, 6},
                                              {correlate<12, 1>, correlate<12, 2>, correlate<6, 4>},
-                                             {{weights<6, 1>, weights<4, 1>, weights<2, 1>, weights<1, 1>},
-                                              {weights<6, 2>, weights<4, 2>, weights<2, 2>, weights<1, 2>},
-                                              {weights<6, 4>, weights<4, 4>, weights<2, 4>, weights<1, 4>}}};
+                                             {{weights<6, 1>, weights<4, 1>, weights<1, 1>},
+                                              {weights<6, 2>, weights<4, 2>, weights<1, 2>},
+                                              {weights<6, 4>, weights<4, 4>, weights<1, 4>}},
+                                             {6, 4, 1}};
   return table;
 }
 

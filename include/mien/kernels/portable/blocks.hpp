@@ -38,16 +38,11 @@ void weights(const WeightsBlock<T>& block, T* into) {
     for (int v = 0; v < W; ++v) into[W * j + v] = sum[j][v];
 }
 
-/// A "vector" is two values here, so that a panel of 8 by 2 pixels fits sixteen small registers.
+/// One panel of 8 and few sizes: every one of them is compiled into every program.
 template <class T>
 const BlockKernels<T>& blocks() {
-  static constexpr BlockKernels<T> table{2,
-                                         2,
-                                         {2, 2, 2},
-                                         {correlate<T, 2, 2>, correlate<T, 2, 4>, correlate<T, 2, 8>},
-                                         {{weights<T, 6, 2>, weights<T, 4, 2>, weights<T, 2, 2>, weights<T, 1, 2>},
-                                          {weights<T, 6, 4>, weights<T, 4, 4>, weights<T, 2, 4>, weights<T, 1, 4>},
-                                          {weights<T, 6, 8>, weights<T, 4, 8>, weights<T, 2, 8>, weights<T, 1, 8>}}};
+  static constexpr BlockKernels<T> table{8,     0, {2}, {correlate<T, 2, 8>}, {{weights<T, 2, 8>, weights<T, 1, 8>}},
+                                         {2, 1}};
   return table;
 }
 

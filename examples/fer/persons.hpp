@@ -1,0 +1,200 @@
+// Pictures of persons, sorted into those to adapt on and those held out: takes never stand on both sides.
+#pragma once
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <map>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "fer/faces.hpp"
+#include "fer/fer2013.hpp"
+#include "fer/folder.hpp"
+#include "mien/data/image.hpp"
+#include "mien/data/resize.hpp"
+#include "mien/io/atomic_file.hpp"
+
+namespace mien::fer {
+
+/// One person's pictures.
+struct Person {
+  std::string name;
+  FaceImages adapt, held_out;
+};
+
+/// The take of a picture: its name in front of the last "-<number>"; the whole name where there is none, so that the
+/// picture is a take of its own.
+inline std::string take_of(const std::string& file) {
+  const std::string stem = file.substr(0, file.rfind('.'));
+  const std::size_t dash = stem.rfind('-');
+  if (dash == std::string::npos || dash + 1 == stem.size() || dash == 0) return stem;
+  const bool number = std::all_of(stem.begin() + static_cast<std::ptrdiff_t>(dash) + 1, stem.end(),
+                                  [](char c) { return c >= '0' && c <= '9'; });
+  return number ? stem.substr(0, dash) : stem;
+}
+
+/// Boxes by file, read from a CSV with the columns file,x,y,w,h in any order. Throws FormatError with file and line.
+inline std::map<std::string, PixelBox> read_boxes(const std::string& path) {
+  const auto bytes = read_file(path, std::size_t{64} << 20);
+  std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  if (text.substr(0, 3) == "\xEF\xBB\xBF") text.remove_prefix(3);
+  std::map<std::string, PixelBox> boxes;
+  const auto fields_of = [](std::string_view line) {
+    std::vector<std::string_view> fields;
+    for (;;) {
+      const std::size_t comma = line.find(',');
+      std::string_view field = line.substr(0, comma);
+      while (!field.empty() && (field.front() == ' ' || field.front() == '"')) field.remove_prefix(1);
+      while (!field.empty() && (field.back() == ' ' || field.back() == '"' || field.back() == '\r'))
+        field.remove_suffix(1);
+      fields.push_back(field);
+      if (comma == std::string_view::npos) return fields;
+      line.remove_prefix(comma + 1);
+    }
+  };
+  std::vector<std::size_t> columns;
+  for (std::size_t line = 1; !text.empty(); ++line) {
+    const std::size_t end = text.find('\n');
+    const std::string_view row = text.substr(0, end);
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    if (row.find_first_not_of(" \r") == std::string_view::npos) continue;
+    const auto fields = fields_of(row);
+    if (columns.empty()) {
+      for (const std::string_view name : {"file", "x", "y", "w", "h"}) {
+        const auto at = std::find(fields.begin(), fields.end(), name);
+        if (at == fields.end()) fail<FormatError>(path + ":1: no column '" + std::string(name) + "'");
+        columns.push_back(static_cast<std::size_t>(at - fields.begin()));
+      }
+      continue;
+    }
+    long long numbers[4] = {};
+    for (std::size_t k = 0; k < 5; ++k) {
+      if (columns[k] >= fields.size()) fail<FormatError>(path + ":" + std::to_string(line) + ": too few fields");
+      if (k == 0) continue;
+      const std::string_view f = fields[columns[k]];
+      const auto [stop, error] = std::from_chars(f.data(), f.data() + f.size(), numbers[k - 1]);
+      if (error != std::errc() || stop != f.data() + f.size()) {
+        fail<FormatError>(path + ":" + std::to_string(line) + ": '" + std::string(f) + "' is no whole number");
+      }
+    }
+    if (numbers[2] < 1 || numbers[3] < 1 || numbers[2] > 16384 || numbers[3] > 16384 ||
+        std::abs(numbers[0]) > 1'000'000 || std::abs(numbers[1]) > 1'000'000) {
+      fail<FormatError>(path + ":" + std::to_string(line) + ": a box must have a width and height of 1 to 16384");
+    }
+    boxes[std::string(fields[columns[0]])] = {numbers[0], numbers[1], numbers[2], numbers[3]};
+  }
+  if (columns.empty()) fail<FormatError>(path + ": an empty file; expected the columns file,x,y,w,h");
+  return boxes;
+}
+
+/// What read_persons found beside the persons.
+struct PersonsReport {
+  index_t pictures = 0;
+  index_t without_box = 0;  ///< used whole, as no box was given for them
+};
+
+/// Reads DIR/<class>/<take>-<n>.jpg|png|pgm of one person, or DIR/<person>/<class>/... of several. Per class the last
+/// third of the takes in name order, rounded up, is held out; of the others the first `shots` pictures are to adapt on
+/// (all of them if 0). Pictures are cropped by `boxes` (keys are paths below DIR), enlarged by `margin` of their side
+/// on every side, and brought to 48x48. Throws FileError and FormatError naming the picture.
+inline std::vector<Person> read_persons(const std::string& folder, const std::map<std::string, PixelBox>* boxes,
+                                        float margin, index_t shots, const Threads& threads, PersonsReport& report) {
+  struct Picture {
+    const FoundFile* file;
+    std::string person, take;
+    int label;
+  };
+  const std::vector<FoundFile> files = list_files(folder);
+  std::vector<Picture> pictures;
+  for (const FoundFile& file : files) {
+    if (!has_picture_ending(file.name) || file.folders.empty()) continue;
+    const auto label = class_of(file.folders.back());
+    if (!label) continue;
+    const std::string person = file.folders.size() > 1 ? file.folders[file.folders.size() - 2] : "";
+    pictures.push_back({&file, person, take_of(file.name), *label});
+  }
+  if (pictures.empty()) {
+    fail<FormatError>("'" + folder + "' has no pictures in folders named like the expressions (" +
+                      std::string(class_names[0]) + ", " + std::string(class_names[1]) + ", ...)");
+  }
+  std::stable_sort(pictures.begin(), pictures.end(), [](const Picture& a, const Picture& b) {
+    return std::tie(a.person, a.label, a.take, a.file->name) < std::tie(b.person, b.label, b.take, b.file->name);
+  });
+  const auto same_class = [&](const Picture& p) { return p.label == pictures[0].label; };
+  if (std::all_of(pictures.begin(), pictures.end(), same_class)) {
+    fail<FormatError>("'" + folder + "' holds only one class (" +
+                      std::string(class_names[static_cast<std::size_t>(pictures[0].label)]) +
+                      "); at least two expressions are needed");
+  }
+  report.pictures = static_cast<index_t>(pictures.size());
+
+  FaceImages all;
+  all.resize(report.pictures);
+  std::vector<int> whole(pictures.size(), 0);
+  threads.parallel_for(report.pictures, [&](index_t i) {
+    const Picture& p = pictures[static_cast<std::size_t>(i)];
+    Image image;
+    try {
+      image = decode_image(read_file(p.file->path, ImageLimits{}.file_bytes), 1);
+    } catch (const Error& error) {
+      const std::string text = error.what();
+      if (text.find(p.file->path) != std::string::npos) throw;
+      fail<FormatError>(p.file->path + ": " + text);
+    }
+    PixelBox box{0, 0, image.width, image.height};
+    if (boxes != nullptr) {
+      std::string key;
+      for (const std::string& f : p.file->folders) key += f + "/";
+      const auto found = boxes->find(key + p.file->name);
+      if (found == boxes->end()) {
+        whole[static_cast<std::size_t>(i)] = 1;
+      } else {
+        box = found->second;
+        const auto grow_x = static_cast<index_t>(std::lround(margin * static_cast<float>(box.width)));
+        const auto grow_y = static_cast<index_t>(std::lround(margin * static_cast<float>(box.height)));
+        box = {box.x - grow_x, box.y - grow_y, box.width + 2 * grow_x, box.height + 2 * grow_y};
+      }
+    }
+    const Image face = crop_resize(image, box, face_side, face_side);
+    std::copy(face.pixels.begin(), face.pixels.end(), all.image(i).begin());
+    all.labels[static_cast<std::size_t>(i)] = p.label;
+    all.names[static_cast<std::size_t>(i)] = p.file->path;
+  });
+  for (const int w : whole) report.without_box += w;
+
+  std::vector<Person> persons;
+  for (std::size_t i = 0; i < pictures.size();) {
+    std::size_t person_end = i;
+    std::vector<index_t> adapt, held_out;
+    while (person_end < pictures.size() && pictures[person_end].person == pictures[i].person) {
+      std::size_t end = person_end;
+      std::vector<std::string> takes;
+      for (; end < pictures.size() && pictures[end].person == pictures[i].person &&
+             pictures[end].label == pictures[person_end].label;
+           ++end) {
+        if (takes.empty() || takes.back() != pictures[end].take) takes.push_back(pictures[end].take);
+      }
+      const std::size_t kept = takes.size() - (takes.size() + 2) / 3;
+      index_t taken = 0;
+      for (std::size_t k = person_end; k < end; ++k) {
+        const bool held = kept == 0 || pictures[k].take > takes[kept - 1];
+        if (held) {
+          held_out.push_back(static_cast<index_t>(k));
+        } else if (shots == 0 || taken < shots) {
+          adapt.push_back(static_cast<index_t>(k));
+          ++taken;
+        }
+      }
+      person_end = end;
+    }
+    persons.push_back({pictures[i].person.empty() ? "person" : pictures[i].person,
+                       fer::select(all, std::span<const index_t>(adapt)),
+                       fer::select(all, std::span<const index_t>(held_out))});
+    i = person_end;
+  }
+  return persons;
+}
+
+}  // namespace mien::fer

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# The main job from end to end: trains an expression network, evaluates it and adapts it to one person after another.
+#
+#   examples/run.sh                    on drawn (synthetic) faces, which need no data
+#   FER2013=PATH examples/run.sh       on FER2013: its folder, fer2013.csv or icml_face_data.csv
+#   FER2013=PATH FACES=DIR ...         adapts to pictures of your own: DIR/<class>/<take>-<n>.jpg
+#
+# Installs what is missing first and builds in build/. Results lie in out/. MODEL and EPOCHS change what is trained on
+# FER2013 (a few epochs of the plainest network, to stay within minutes); train_fer --help says what else there is.
+set -eu
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. third_party/install.sh
+need_build_tools
+install_missing
+
+say() { printf '\n== %s\n' "$*"; }
+
+say "Building the example programs"
+cmake --preset default >/dev/null
+cmake --build --preset default --target train_fer evaluate_fer personalize
+bin=build/examples
+
+mkdir -p out
+rm -rf out/drawn
+"$bin/train_fer" --export-synthetic out/drawn
+if [ -n "${FER2013:-}" ]; then
+  data=$FER2013 result=out/fer2013
+  training=(--data "$data" --model "${MODEL:-atulapra}" --epochs "${EPOCHS:-3}" --learning-rate 1e-3)
+  say "Training on FER2013"
+else
+  data=out/drawn/fer result=out/synthetic
+  training=()
+  say "Training on drawn faces (set FER2013=PATH for real ones)"
+fi
+"$bin/train_fer" "${training[@]}" --out "$result"
+
+say "Evaluating on faces that were not trained on"
+"$bin/evaluate_fer" --data "$data" --split PublicTest --model "$result/model.safetensors"
+
+faces=${FACES:-out/drawn/persons}
+if [ -n "${FACES:-}" ]; then say "Adapting to the pictures in $faces"; else say "Adapting to drawn persons"; fi
+"$bin/personalize" --model "$result/model.safetensors" --faces "$faces" --out "$result/personal.safetensors" --shots 3
+
+say "Done"
+echo "Report:         $PWD/$result/report.html"
+echo "Model:          $PWD/$result/model.safetensors"
+echo "Personal delta: $PWD/$result/personal.safetensors"

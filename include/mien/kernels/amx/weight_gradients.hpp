@@ -1,0 +1,329 @@
+// Backward weights in bfloat16 by AMX tile products: the inner dimension of a product is 32 images at one pixel.
+#pragma once
+
+#include "mien/core/config.hpp"
+
+#if MIEN_HAS_X86_KERNELS
+
+#include <cstring>
+
+#include "mien/core/threads.hpp"
+#include "mien/kernels/amx/pack_images.hpp"
+#include "mien/kernels/weight_gradients.hpp"
+
+namespace mien::kernels::detail::amx {
+
+/// Left and right tiles of `groups` x `rows` x `columns` pixels, with the distance in values from one group of images,
+/// row and pixel to the next.
+struct TileGradientBlock {
+  const bfloat16 *left, *right;
+  index_t groups, rows, columns;
+  index_t left_group, left_row, left_pixel;
+  index_t right_group, right_row, right_pixel;
+};
+
+/// sums += left tiles times right tiles over all pixels: M neighbouring blocks of 16 filters times N neighbouring
+/// blocks of 16 channels. Each 16 x 16 block of sums is contiguous; filter blocks are `pitch` floats apart.
+template <int M, int N>
+MIEN_AMX void tile_gradients(const TileGradientBlock& block, float* sums, index_t pitch) {
+  const index_t row_bytes = 64;
+  __asm__ volatile("tileloadd (%0,%1,1), %%tmm0" : : "r"(sums), "r"(row_bytes) : "memory");
+  if constexpr (N == 2) __asm__ volatile("tileloadd (%0,%1,1), %%tmm1" : : "r"(sums + 256), "r"(row_bytes) : "memory");
+  if constexpr (M == 2) {
+    __asm__ volatile("tileloadd (%0,%1,1), %%tmm2" : : "r"(sums + pitch), "r"(row_bytes) : "memory");
+    if constexpr (N == 2)
+      __asm__ volatile("tileloadd (%0,%1,1), %%tmm3" : : "r"(sums + pitch + 256), "r"(row_bytes) : "memory");
+  }
+  for (index_t n = 0; n < block.groups; ++n)
+    for (index_t i = 0; i < block.rows; ++i) {
+      const bfloat16* a = block.left + n * block.left_group + i * block.left_row;
+      const bfloat16* b = block.right + n * block.right_group + i * block.right_row;
+      for (index_t j = 0; j < block.columns; ++j, a += block.left_pixel, b += block.right_pixel) {
+        __asm__ volatile("tileloadd (%0,%1,1), %%tmm4" : : "r"(a), "r"(row_bytes) : "memory");
+        __asm__ volatile("tileloadd (%0,%1,1), %%tmm6" : : "r"(b), "r"(row_bytes) : "memory");
+        __asm__ volatile("tdpbf16ps %%tmm6, %%tmm4, %%tmm0" : : : "memory");
+        if constexpr (N == 2) {
+          __asm__ volatile("tileloadd (%0,%1,1), %%tmm7" : : "r"(b + tile_values), "r"(row_bytes) : "memory");
+          __asm__ volatile("tdpbf16ps %%tmm7, %%tmm4, %%tmm1" : : : "memory");
+        }
+        if constexpr (M == 2) {
+          __asm__ volatile("tileloadd (%0,%1,1), %%tmm5" : : "r"(a + tile_values), "r"(row_bytes) : "memory");
+          __asm__ volatile("tdpbf16ps %%tmm6, %%tmm5, %%tmm2" : : : "memory");
+          if constexpr (N == 2) __asm__ volatile("tdpbf16ps %%tmm7, %%tmm5, %%tmm3" : : : "memory");
+        }
+      }
+    }
+  __asm__ volatile("tilestored %%tmm0, (%0,%1,1)" : : "r"(sums), "r"(row_bytes) : "memory");
+  if constexpr (N == 2) __asm__ volatile("tilestored %%tmm1, (%0,%1,1)" : : "r"(sums + 256), "r"(row_bytes) : "memory");
+  if constexpr (M == 2) {
+    __asm__ volatile("tilestored %%tmm2, (%0,%1,1)" : : "r"(sums + pitch), "r"(row_bytes) : "memory");
+    if constexpr (N == 2)
+      __asm__ volatile("tilestored %%tmm3, (%0,%1,1)" : : "r"(sums + pitch + 256), "r"(row_bytes) : "memory");
+  }
+}
+
+/// A window of one pixel sees pixels, not images: each becomes an image of its own.
+inline void pixels_as_images(ConvGeometry& g) {
+  const bool padded = g.pad_top != 0 || g.pad_bottom != 0 || g.pad_left != 0 || g.pad_right != 0;
+  if (g.kernel_h != 1 || g.kernel_w != 1 || g.stride_h != 1 || g.stride_w != 1 || padded) return;
+  g.batch *= g.height * g.width;
+  g.height = g.width = 1;
+}
+
+/// A window that fits one tile's 16 columns is better gathered once than read tap by tap: then every position of a
+/// window is a channel of its own.
+inline bool gathers_windows(const ConvGeometry& g) {
+  return g.channels == 1 && g.kernel_w > 1 && g.kernel_h * g.kernel_w <= 16 && g.dilation_w == 1;
+}
+
+inline ConvGeometry gathered_geometry(const ConvGeometry& g) {
+  ConvGeometry result;
+  result.batch = g.batch * g.out_height() * g.out_width();
+  result.channels = g.kernel_h * g.kernel_w;
+  result.filters = g.filters;
+  return result;
+}
+
+/// Scratch for the gathered windows of all images (16 values per pixel) and one padded image per thread.
+struct GatheredWindows {
+  static constexpr index_t pitch = 16;  // values per window
+
+  GatheredWindows(const ConvGeometry& g, int threads, std::byte* base)
+      : place(forward_correlation(g).place),
+        padded_size((place.padded_height * place.padded_width + 64 + 31) / 32 * 32) {
+    Carver carver(base);
+    taken = carver.take<int>(threads);
+    padded = carver.take<bfloat16>(padded_size * threads);
+    windows = carver.take<bfloat16>(g.batch * g.out_height() * g.out_width() * pitch);
+    bytes = carver.used();
+  }
+  void fill(const ConvGeometry& g, const bfloat16* x, const Threads& threads) const {
+    for (int i = 0; i < threads.count(); ++i) taken[i] = 0;
+    const index_t oh = g.out_height(), ow = g.out_width();
+    threads.parallel_for(g.batch, [&](index_t n) {
+      const Slot slot(taken, threads.count());
+      bfloat16* image = padded + slot.index() * padded_size;
+      copy_padded(place, x + n * g.height * g.width, 0, place.padded_height, image);
+      for (index_t i = 0; i < oh; ++i)
+        copy_windows(image + i * g.stride_h * place.padded_width, ow, g.stride_w, g.kernel_h, g.kernel_w,
+                     g.dilation_h * place.padded_width, windows + (n * oh + i) * ow * pitch, pitch);
+    });
+  }
+  Placement place;
+  index_t padded_size;
+  int* taken;
+  bfloat16 *padded, *windows;
+  std::size_t bytes;
+};
+
+/// Whether tiles of 32 images serve: not for groups, nor for so few images that most of a tile would be empty.
+inline bool has_tile_gradients(ConvGeometry g) {
+  if (gathers_windows(g)) g = gathered_geometry(g);
+  pixels_as_images(g);
+  return g.groups == 1 && g.batch >= 8;
+}
+
+/// How the sums are cut; does not depend on the number of threads.
+struct TileGradientPlan {
+  static constexpr index_t budget = 512 * 1024;  // values of packed operands per piece
+  static constexpr index_t wanted_pieces = 4;
+  static constexpr index_t sums_budget = 4 << 20;  // floats of partial sums in all
+
+  explicit TileGradientPlan(const ConvGeometry& g) {
+    filter_blocks = (g.filters + 15) / 16;
+    channel_blocks = (g.channels + 15) / 16;
+    image_groups = (g.batch + 31) / 32;
+    part_values = (g.kernel_h * g.kernel_w * channel_blocks + 1) * filter_blocks * 256;
+    parts = 2 * wanted_pieces;
+    if (parts > image_groups) parts = image_groups;
+    while (parts > 1 && parts * part_values > sums_budget) --parts;
+    filter_parts = (wanted_pieces + parts - 1) / parts;
+    if (filter_parts > (filter_blocks + 1) / 2) filter_parts = (filter_blocks + 1) / 2;
+    part_blocks = (filter_blocks + filter_parts - 1) / filter_parts;
+    part_blocks += part_blocks % 2;  // pairs of blocks stay together
+    filter_parts = (filter_blocks + part_blocks - 1) / part_blocks;
+
+    const index_t oh = g.out_height(), ow = g.out_width();
+    rows = oh;
+    const auto values = [&](index_t out_rows) {
+      return (out_rows * ow * part_blocks + source_rows(g, out_rows) * g.width * channel_blocks) * tile_values;
+    };
+    while (rows > 1 && values(rows) > budget) --rows;
+    groups = rows < oh ? 1 : budget / values(oh);
+    if (groups > (image_groups + parts - 1) / parts) groups = (image_groups + parts - 1) / parts;
+    if (groups < 1) groups = 1;
+    left_values = groups * rows * ow * part_blocks * tile_values;
+    right_values = groups * source_rows(g, rows) * g.width * channel_blocks * tile_values;
+  }
+  static index_t source_rows(const ConvGeometry& g, index_t out_rows) {
+    const index_t span = (out_rows - 1) * g.stride_h + g.dilation_h * (g.kernel_h - 1) + 1;
+    return span < g.height ? span : g.height;
+  }
+
+  index_t filter_blocks, channel_blocks, image_groups;
+  index_t parts, filter_parts, part_blocks;  // of the image groups, of the filters; filter blocks in a part
+  index_t groups, rows;                      // of a strip
+  index_t part_values, left_values, right_values;
+};
+
+struct TileGradientScratch {
+  TileGradientScratch(const TileGradientPlan& plan, int threads, std::byte* base) {
+    Carver carver(base);
+    taken = carver.take<int>(threads);
+    sums = carver.take<float>(plan.parts * plan.part_values);
+    left = carver.take<bfloat16>(plan.left_values * threads);
+    right = carver.take<bfloat16>(plan.right_values * threads);
+    ones = carver.take<bfloat16>(tile_values);
+    bytes = carver.used();
+  }
+  int* taken;
+  float* sums;
+  bfloat16 *left, *right, *ones;
+  std::size_t bytes;
+};
+
+/// The products of one strip: `blocks` filter blocks, all taps and channel blocks, then the bias. sums:
+/// [filter block][tap][channel block][16][16], and one more block per filter block for the bias.
+inline void add_tile_strip(const ConvGeometry& g, const TileGradientPlan& plan, index_t groups, index_t i0, index_t i1,
+                           index_t h0, index_t h1, index_t blocks, const bfloat16* left, const bfloat16* right,
+                           const bfloat16* ones, float* sums) {
+  const index_t ow = g.out_width(), taps = g.kernel_h * g.kernel_w;
+  const index_t pitch = (taps * plan.channel_blocks + 1) * 256;
+  TileGradientBlock block;
+  block.groups = groups;
+  block.left_pixel = blocks * tile_values;
+  block.left_row = ow * block.left_pixel;
+  block.left_group = (i1 - i0) * block.left_row;
+  const index_t right_pixel = plan.channel_blocks * tile_values, right_row = g.width * right_pixel;
+  const auto add = [&](index_t k, index_t c, index_t channel_blocks, index_t offset) {
+    float* to = sums + k * pitch + (offset + c) * 256;
+    const bool wide = channel_blocks - c > 1;
+    if (blocks - k > 1) {
+      wide ? tile_gradients<2, 2>(block, to, pitch) : tile_gradients<2, 1>(block, to, pitch);
+    } else {
+      wide ? tile_gradients<1, 2>(block, to, pitch) : tile_gradients<1, 1>(block, to, pitch);
+    }
+  };
+  for (index_t k = 0; k < blocks; k += 2) {
+    for (index_t c = 0; c < plan.channel_blocks; c += 2)
+      for (index_t t = 0; t < taps; ++t) {
+        index_t first = i0, last = i1, from = 0, to = ow;
+        const index_t down = t / g.kernel_w * g.dilation_h - g.pad_top;
+        const index_t across = t % g.kernel_w * g.dilation_w - g.pad_left;
+        clip_outputs(g.stride_h, down, g.height, first, last);
+        clip_outputs(g.stride_w, across, g.width, from, to);
+        if (first >= last || from >= to) continue;
+        block.rows = last - first;
+        block.columns = to - from;
+        block.left = left + ((first - i0) * ow + from) * block.left_pixel + k * tile_values;
+        block.right = right + (first * g.stride_h + down - h0) * right_row +
+                      (from * g.stride_w + across) * right_pixel + c * tile_values;
+        block.right_pixel = g.stride_w * right_pixel;
+        block.right_row = g.stride_h * right_row;
+        block.right_group = (h1 - h0) * right_row;
+        add(k, c, plan.channel_blocks, t * plan.channel_blocks);
+      }
+    block.rows = i1 - i0;
+    block.columns = ow;
+    block.left = left + k * tile_values;
+    block.right = ones;
+    block.right_pixel = block.right_row = block.right_group = 0;
+    add(k, 0, 1, taps * plan.channel_blocks);
+  }
+}
+
+/// Adds the parts in order and turns [filter block][tap][channel block][16][16] into OIHW, for one filter.
+MIEN_AMX inline void gather_gradients(const ConvGeometry& g, const TileGradientPlan& plan, const float* sums, index_t k,
+                                      float* dw, float* dbias) {
+  const index_t taps = g.kernel_h * g.kernel_w, pitch = (taps * plan.channel_blocks + 1) * 256;
+  const float* from = sums + k / 16 * pitch + k % 16 * 16;
+  for (index_t b = 0; dw != nullptr && b < plan.channel_blocks; ++b) {
+    const index_t valid = g.channels - b * 16 < 16 ? g.channels - b * 16 : 16;
+    float* to = dw + (k * g.channels + b * 16) * taps;
+    for (index_t t = 0; t < taps; ++t) {
+      const float* at = from + (t * plan.channel_blocks + b) * 256;
+      Floats sum = *reinterpret_cast<const Floats*>(at);
+      for (index_t part = 1; part < plan.parts; ++part)
+        sum += *reinterpret_cast<const Floats*>(at + part * plan.part_values);
+      alignas(64) float values[16];
+      *reinterpret_cast<Floats*>(values) = sum;
+      for (index_t c = 0; c < valid; ++c) to[c * taps + t] = values[c];
+    }
+  }
+  if (dbias != nullptr) {
+    const float* at = from + taps * plan.channel_blocks * 256;
+    float sum = *at;
+    for (index_t part = 1; part < plan.parts; ++part) sum += at[part * plan.part_values];
+    dbias[k] = sum;
+  }
+}
+
+/// As detail::run_weight_gradients, where has_tile_gradients().
+inline void run_weight_gradients(ConvGeometry g, const bfloat16* x, const bfloat16* dy, float* dw, float* dbias,
+                                 std::byte* memory, const Threads& threads) {
+  index_t x_pixel = g.channels;
+  if (gathers_windows(g)) {
+    const GatheredWindows gathered(g, threads.count(), memory);
+    gathered.fill(g, x, threads);
+    x = gathered.windows;
+    x_pixel = GatheredWindows::pitch;
+    memory += gathered.bytes;
+    g = gathered_geometry(g);
+  }
+  pixels_as_images(g);
+  const TileGradientPlan plan(g);
+  const TileGradientScratch scratch(plan, threads.count(), memory);
+  for (int i = 0; i < threads.count(); ++i) scratch.taken[i] = 0;
+  for (index_t i = 0; i < tile_values; ++i) scratch.ones[i] = bfloat16(1.0F);
+  const index_t oh = g.out_height(), ow = g.out_width();
+  const index_t x_image = g.height * g.width * x_pixel, dy_image = oh * ow * g.filters;
+  const index_t pitch = (g.kernel_h * g.kernel_w * plan.channel_blocks + 1) * 256;
+
+  threads.parallel_for(plan.parts * plan.filter_parts, [&](index_t piece) {
+    const Slot slot(scratch.taken, threads.count());
+    const TileScope tiles;
+    const index_t part = piece / plan.filter_parts, k0 = piece % plan.filter_parts * plan.part_blocks;
+    index_t blocks = plan.filter_blocks - k0;
+    if (blocks > plan.part_blocks) blocks = plan.part_blocks;
+    index_t filters = g.filters - k0 * 16;
+    if (filters > blocks * 16) filters = blocks * 16;
+    float* sums = scratch.sums + part * plan.part_values + k0 * pitch;
+    std::memset(sums, 0, static_cast<std::size_t>(blocks * pitch) * sizeof(float));
+    bfloat16* left = scratch.left + slot.index() * plan.left_values;
+    bfloat16* right = scratch.right + slot.index() * plan.right_values;
+    const index_t begin = plan.image_groups * part / plan.parts, end = plan.image_groups * (part + 1) / plan.parts;
+    for (index_t first = begin; first < end; first += plan.groups)
+      for (index_t i0 = 0; i0 < oh; i0 += plan.rows) {
+        const index_t count = end - first < plan.groups ? end - first : plan.groups;
+        const index_t i1 = i0 + plan.rows < oh ? i0 + plan.rows : oh;
+        index_t h0 = i0 * g.stride_h - g.pad_top;
+        index_t h1 = (i1 - 1) * g.stride_h - g.pad_top + g.dilation_h * (g.kernel_h - 1) + 1;
+        if (h0 < 0) h0 = 0;
+        if (h1 > g.height) h1 = g.height;
+        if (h1 < h0) h1 = h0;
+        for (index_t n = 0; n < count; ++n) {
+          const index_t image = (first + n) * 32, images = g.batch - image < 32 ? g.batch - image : 32;
+          pack_images<true>(dy + image * dy_image + i0 * ow * g.filters + k0 * 16, images, dy_image, (i1 - i0) * ow,
+                            g.filters, filters, left + n * (i1 - i0) * ow * blocks * tile_values);
+          pack_images<false>(x + image * x_image + h0 * g.width * x_pixel, images, x_image, (h1 - h0) * g.width,
+                             x_pixel, g.channels, right + n * (h1 - h0) * g.width * plan.channel_blocks * tile_values);
+        }
+        add_tile_strip(g, plan, count, i0, i1, h0, h1, blocks, left, right, scratch.ones, sums);
+      }
+  });
+  threads.parallel_for(g.filters, [&](index_t k) { gather_gradients(g, plan, scratch.sums, k, dw, dbias); });
+}
+
+inline std::size_t weight_gradients_scratch_bytes(ConvGeometry g, int threads) {
+  std::size_t gathered = 0;
+  if (gathers_windows(g)) {
+    gathered = GatheredWindows(g, threads, nullptr).bytes;
+    g = gathered_geometry(g);
+  }
+  pixels_as_images(g);
+  return gathered + TileGradientScratch(TileGradientPlan(g), threads, nullptr).bytes;
+}
+
+}  // namespace mien::kernels::detail::amx
+
+#endif  // MIEN_HAS_X86_KERNELS

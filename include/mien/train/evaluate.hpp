@@ -1,0 +1,81 @@
+// Evaluation of a network on a dataset.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "mien/data/batches.hpp"
+#include "mien/nn/sequential.hpp"
+#include "mien/train/metrics.hpp"
+
+namespace mien {
+
+namespace detail {
+
+/// Values of T from floats (the form in which batches come), reusing `to` where it is large enough.
+template <class T>
+TensorView<const T> convert_batch(const Tensor<float>& from, const Shape& shape, Tensor<T>& to) {
+  if constexpr (std::same_as<T, float>) {
+    return {from.data(), shape};
+  } else {
+    if (to.size() < shape.size()) to = Tensor<T>(shape);
+    for (index_t i = 0; i < shape.size(); ++i) to[i] = T(from[i]);
+    return {to.data(), shape};
+  }
+}
+
+}  // namespace detail
+
+/// Calls f(first sample, its probabilities (count, classes), its labels) for each batch of `views`, which are the same
+/// samples seen in different ways (ten crops, say): the probabilities are the mean over the views.
+template <class T, class F>
+void for_each_prediction(const Sequential<T>& net, std::span<const Dataset* const> views, index_t batch,
+                         Workspace& workspace, F&& f) {
+  if (views.empty()) fail<ArgumentError>("nothing to evaluate: no view of a dataset");
+  const index_t samples = views[0]->size();
+  const Shape output = net.output_shape();
+  if (output.rank() != 1) fail<ShapeError>("a classifier gives (classes), this network " + output.to_string());
+  Tensor<T> converted, logits(output.with_batch(batch));
+  Tensor<float> one(output.with_batch(batch)), mean(output.with_batch(batch));
+  std::vector<std::unique_ptr<Batches>> streams;
+  for (const Dataset* view : views) {
+    if (view->size() != samples) fail<ArgumentError>("views of a dataset differ in their number of samples");
+    streams.push_back(
+        std::make_unique<Batches>(*view, BatchOptions{.batch = batch, .shuffle = false, .prefetch = 1, .threads = 1}));
+  }
+  for (index_t first = 0; first < samples;) {
+    const Batch* b = nullptr;
+    for (auto& stream : streams) {
+      const bool begin = b == nullptr;
+      b = stream->next();
+      const Shape shape = output.with_batch(b->count);
+      const TensorView<T> y(logits.data(), shape);
+      net.infer(detail::convert_batch(b->inputs, views[0]->shape().with_batch(b->count), converted), y, workspace);
+      softmax(TensorView<const T>(y), TensorView<float>(one.data(), shape));
+      const float weight = 1.0f / static_cast<float>(views.size());
+      for (index_t i = 0; i < shape.size(); ++i) mean[i] = (begin ? 0.0f : mean[i]) + weight * one[i];
+    }
+    f(first, TensorView<const float>(mean.data(), output.with_batch(b->count)), std::span<const int>(b->labels));
+    first += b->count;
+  }
+}
+
+/// Loss, accuracy, confusion matrix and calibration of `net` on `dataset`; from `first_layer` on, if the dataset holds
+/// features (see CachedFeatures). Bit-identical for any thread count.
+template <class T>
+Evaluation evaluate(const Sequential<T>& net, const Dataset& dataset, Workspace& workspace, index_t batch = 128,
+                    index_t first_layer = 0) {
+  Evaluation result(dataset.classes());
+  const index_t rows = std::min(batch, std::max<index_t>(dataset.size(), 1));
+  Tensor<T> converted, logits(net.output_shape().with_batch(rows));
+  Batches batches(dataset, {.batch = rows, .shuffle = false, .prefetch = 1, .threads = 1});
+  while (const Batch* b = batches.next()) {
+    const TensorView<T> y(logits.data(), net.output_shape().with_batch(b->count));
+    net.infer(detail::convert_batch(b->inputs, dataset.shape().with_batch(b->count), converted), y, workspace,
+              {first_layer});
+    result.add_logits(TensorView<const T>(y), b->labels);
+  }
+  return result;
+}
+
+}  // namespace mien

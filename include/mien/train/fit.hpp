@@ -1,0 +1,326 @@
+// fit: the training loop, with validation, checkpoints and resume.
+#pragma once
+
+#include <chrono>
+#include <type_traits>
+
+#include "mien/train/checkpoint.hpp"
+#include "mien/train/evaluate.hpp"
+
+namespace mien {
+
+/// Settings of fit().
+struct FitOptions {
+  int epochs = 1;
+  index_t batch = 64;
+  const Dataset* validation = nullptr;
+  /// Train layers from this one on, on datasets of what comes out of those before it: see CachedFeatures.
+  index_t first_layer = 0;
+  std::uint64_t seed = 0;
+  /// One thread without it.
+  const Threads* threads = nullptr;
+  /// Lengths in epochs.
+  Schedule schedule = Schedule::constant();
+  CrossEntropy loss = {};
+  /// Above 0: exponential moving average of the weights with this decay; validation and result use it.
+  float average_decay = 0;
+  float mixup_alpha = 0;
+  /// Leave out an epoch's last batch when it is not full.
+  bool drop_last = false;
+  /// Above 0: stop after this many epochs in a row without a higher validation accuracy.
+  int patience = 0;
+  /// End with the weights of the best epoch by validation accuracy instead of the last ones.
+  bool restore_best = false;
+  /// Where to save what is needed to go on, after every epoch and every `checkpoint_batches` batches (0: epochs only).
+  std::string checkpoint = {};
+  index_t checkpoint_batches = 0;
+  /// Go on from `checkpoint` if that file is there.
+  bool resume = false;
+  /// Model file of the best epoch by validation accuracy (of the last one without validation), and what stands in it.
+  std::string best_model = {};
+  ModelInfo info = {};
+  TrainingObserver* observer = nullptr;
+  /// Stands for the data and whatever else a resumed run must share with the one it goes on from.
+  std::string settings = {};
+};
+
+namespace detail {
+
+template <class T>
+class NonFiniteFinder : public Observer<T> {
+ public:
+  void output(std::string_view layer, std::string_view kind, TensorView<const T> y) override {
+    if (!found.empty()) return;
+    for (const T& value : y) {
+      if (!std::isfinite(static_cast<parameter_t<T>>(value))) {
+        found = "layer '" + std::string(layer) + "' (" + std::string(kind) + ") is the first with such an output";
+        return;
+      }
+    }
+  }
+  std::string found;
+};
+
+/// One training run: what fit() does, in steps.
+template <class T>
+class Trainer {
+ public:
+  using P = parameter_t<T>;
+
+  Trainer(Sequential<T>& net, const Optimizer& optimizer, const Dataset& train, const FitOptions& options)
+      : net_(net),
+        train_(train),
+        options_(options),
+        workspace_(options.threads),
+        schedule_(options.schedule),
+        optimizer_(optimizer, std::as_const(net).parameters()) {
+    check();
+    batches_ = options.drop_last ? train.size() / options.batch : (train.size() + options.batch - 1) / options.batch;
+    if (batches_ == 0) {
+      fail<ArgumentError>("no full batch of " + std::to_string(options.batch) + " in " + std::to_string(train.size()) +
+                          " samples");
+    }
+    schedule_ = schedule_.scaled(static_cast<double>(batches_));
+    if (options.average_decay > 0) average_.emplace(options.average_decay, std::as_const(net).parameters());
+    for (const auto& p : net.parameters()) {
+      gradients_.push_back(p.frozen ? Tensor<P>() : Tensor<P>(p.value.shape()));
+      gradient_views_.push_back(p.frozen ? TensorView<P>() : gradients_.back().view());
+    }
+    const Shape out = net.output_shape();
+    logits_ = Tensor<T>(out.with_batch(options.batch));
+    dlogits_ = Tensor<T>(out.with_batch(options.batch));
+  }
+
+  History run() {
+    if (options_.resume && !options_.checkpoint.empty() && file_exists(options_.checkpoint)) {
+      state_ = load_checkpoint<P>(options_.checkpoint, settings(), net_.parameters(), optimizer_,
+                                  average_ ? &*average_ : nullptr, schedule_, best_);
+    }
+    while (state_.epoch < options_.epochs && !state_.history.stopped_early) {
+      train_epoch();
+      if (!finish_epoch()) break;
+    }
+    if (options_.restore_best && !best_.empty()) {
+      for (std::size_t i = 0; i < best_.size(); ++i) net_.parameters()[i].value = best_[i];
+    } else if (average_) {
+      average_->swap(net_.parameters());
+    }
+    return state_.history;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  Range range() const { return {options_.first_layer, -1}; }
+
+  void check() const {
+    const FitOptions& o = options_;
+    if (!net_.built()) fail<ArgumentError>("build the network before training it");
+    if (o.epochs < 1) fail<ArgumentError>("epochs is " + std::to_string(o.epochs) + ", expected at least 1");
+    if (o.batch < 1) fail<ArgumentError>("batch is " + std::to_string(o.batch) + ", expected at least 1");
+    if (o.patience < 0) fail<ArgumentError>("patience must not be negative");
+    if (o.first_layer < 0 || o.first_layer >= net_.layer_count()) fail<ArgumentError>("first_layer is no layer");
+    if (train_.size() == 0) fail<ArgumentError>("the training set is empty");
+    const auto fits = [&](const Dataset& d, const char* which) {
+      const Shape& input = net_.shape_after(o.first_layer);
+      if (d.shape() != input) {
+        fail<ShapeError>(std::string("the ") + which + " set has samples of shape " + d.shape().to_string() +
+                         ", the network takes " + input.to_string());
+      }
+      if (net_.output_shape() != Shape{d.classes()}) {
+        fail<ShapeError>(std::string("the ") + which + " set has " + std::to_string(d.classes()) +
+                         " classes, the network gives " + net_.output_shape().to_string());
+      }
+    };
+    fits(train_, "training");
+    if (o.validation) fits(*o.validation, "validation");
+    bool any = false;
+    for (const auto& p : net_.parameters()) any = any || p.trainable();
+    if (!any) fail<ArgumentError>("nothing to train: every parameter is frozen");
+  }
+
+  /// All that decides what a run computes, as text.
+  std::string settings() const {
+    const FitOptions& o = options_;
+    const Optimizer& opt = optimizer_.optimizer();
+    std::string text = "seed " + std::to_string(o.seed) + ", epochs " + std::to_string(o.epochs) + ", batch " +
+                       std::to_string(o.batch) + ", samples " + std::to_string(train_.size()) + ", optimizer " +
+                       opt.name() + " rate " + std::to_string(opt.learning_rate()) + " decay " +
+                       std::to_string(opt.weight_decay()) + " momentum " + std::to_string(opt.sgd().momentum) +
+                       ", schedule " + o.schedule.to_string() + ", smoothing " +
+                       std::to_string(o.loss.label_smoothing) + ", average " + std::to_string(o.average_decay) +
+                       ", mixup " + std::to_string(o.mixup_alpha) + (o.drop_last ? ", drop last" : "");
+    for (const std::string& name : net_.frozen_names()) text += ", frozen " + name;
+    return o.settings.empty() ? text : text + ", " + o.settings;
+  }
+
+  static bool file_exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
+
+  void train_epoch() {
+    Batches batches(train_, {.batch = options_.batch,
+                             .shuffle = true,
+                             .drop_last = options_.drop_last,
+                             .seed = options_.seed,
+                             .epoch = static_cast<std::uint64_t>(state_.epoch),
+                             .first_batch = state_.batch,
+                             .mixup_alpha = options_.mixup_alpha,
+                             .prefetch = 2,
+                             .threads = 1});
+    auto start = Clock::now();
+    const auto account = [&] {
+      const auto now = Clock::now();
+      state_.seconds += std::chrono::duration<double>(now - start).count();
+      start = now;
+    };
+    while (const Batch* b = batches.next()) {
+      step(*b);
+      ++state_.batch;
+      account();
+      if (options_.observer) options_.observer->batch(batch_report());
+      if (options_.checkpoint_batches > 0 && !options_.checkpoint.empty() &&
+          state_.batch % options_.checkpoint_batches == 0 && state_.batch < batches_) {
+        write_checkpoint();
+        start = Clock::now();
+      }
+    }
+  }
+
+  void step(const Batch& b) {
+    const Shape out = net_.output_shape().with_batch(b.count);
+    const TensorView<const T> x = convert_batch(b.inputs, train_.shape().with_batch(b.count), inputs_);
+    const TensorView<T> y(logits_.data(), out), dy(dlogits_.data(), out);
+    const std::uint64_t seed = options_.seed, step = state_.steps;
+    net_.forward(x, y, workspace_, seed, step, range());
+    const double loss = options_.loss(TensorView<const T>(y), TensorView<const float>(b.targets.data(), out), dy);
+    if (!std::isfinite(loss)) {
+      NonFiniteFinder<T> finder;
+      net_.forward(x, y, workspace_, seed, step, range(), &finder);
+      fail<NumericError>("the loss is not finite in epoch " + std::to_string(state_.epoch + 1) + ", batch " +
+                         std::to_string(state_.batch + 1) + ": " +
+                         (finder.found.empty() ? "every layer's output is finite" : finder.found) +
+                         "; try a smaller learning rate. The last checkpoint is kept.");
+    }
+    for (index_t r = 0; r < b.count; ++r) {
+      index_t best = 0;
+      const T* row = y.data() + r * out[1];
+      for (index_t k = 1; k < out[1]; ++k)
+        if (static_cast<P>(row[k]) > static_cast<P>(row[best])) best = k;
+      state_.correct += best == b.labels[static_cast<std::size_t>(r)] ? 1 : 0;
+    }
+    state_.loss_sum += loss * static_cast<double>(b.count);
+    state_.seen += b.count;
+    net_.backward(x, y, dy, {}, gradient_views_, workspace_, seed, step, range());
+    const double factor = schedule_.factor(static_cast<double>(step), total_steps());
+    rate_ = static_cast<double>(optimizer_.optimizer().learning_rate()) * factor;
+    optimizer_.step(net_.parameters(), gradient_views_, static_cast<float>(rate_), workspace_.threads());
+    auto parameters = net_.parameters();
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      if (parameters[i].role == Role::statistic && !parameters[i].frozen) {
+        std::copy_n(gradients_[i].data(), gradients_[i].size(), parameters[i].value.data());
+      }
+    }
+    if (average_) average_->update(std::as_const(net_).parameters(), workspace_.threads());
+    ++state_.steps;
+  }
+
+  double total_steps() const { return static_cast<double>(batches_) * options_.epochs; }
+
+  double rate() const { return state_.seconds > 0 ? static_cast<double>(state_.seen) / state_.seconds : 0; }
+
+  BatchReport batch_report() const {
+    const double seen = static_cast<double>(std::max<index_t>(state_.seen, 1));
+    return {state_.epoch + 1,
+            options_.epochs,
+            state_.batch,
+            batches_,
+            state_.loss_sum / seen,
+            static_cast<double>(state_.correct) / seen,
+            rate()};
+  }
+
+  /// Validates, saves, reports; returns whether to go on.
+  bool finish_epoch() {
+    const BatchReport last = batch_report();
+    EpochReport report{.epoch = last.epoch,
+                       .train_loss = last.loss,
+                       .train_accuracy = last.accuracy,
+                       .learning_rate = rate_,
+                       .seconds = state_.seconds,
+                       .images_per_second = rate()};
+    if (average_) average_->swap(net_.parameters());
+    bool better = false;
+    if (options_.validation) {
+      const Evaluation e =
+          evaluate(net_, *options_.validation, workspace_, std::max<index_t>(options_.batch, 64), options_.first_layer);
+      report.validation_loss = e.loss();
+      report.validation_accuracy = e.accuracy();
+      report.validation_macro_f1 = e.macro_f1();
+      better = state_.history.best_epoch == 0 || e.accuracy() > state_.history.best_accuracy;
+      if (better) {
+        state_.history.best_epoch = report.epoch;
+        state_.history.best_accuracy = e.accuracy();
+        if (options_.restore_best) {
+          best_.clear();
+          for (const auto& p : net_.parameters()) best_.push_back(p.value);
+        }
+      }
+    }
+    state_.history.epochs.push_back(report);
+    if (!options_.best_model.empty() && (better || !options_.validation)) {
+      save(net_, options_.best_model, options_.info);
+    }
+    if (average_) average_->swap(net_.parameters());
+    state_.bad_epochs = better ? 0 : state_.bad_epochs + 1;
+    const bool minimize = schedule_.watches_loss();
+    schedule_.observe(minimize ? report.validation_loss : report.validation_accuracy);
+    ++state_.epoch;
+    state_.batch = 0;
+    state_.loss_sum = state_.seconds = 0;
+    state_.correct = state_.seen = 0;
+    if (!options_.checkpoint.empty()) write_checkpoint();
+    bool go_on = true;
+    if (options_.patience > 0 && options_.validation && state_.bad_epochs >= options_.patience) {
+      state_.history.stopped_early = state_.epoch < options_.epochs;
+      go_on = false;
+    }
+    if (options_.observer) go_on = options_.observer->epoch(report, state_.history) && go_on;
+    return go_on;
+  }
+
+  void write_checkpoint() {
+    save_checkpoint<P>(options_.checkpoint, settings(), state_, std::as_const(net_).parameters(), optimizer_,
+                       average_ ? &*average_ : nullptr, schedule_, best_);
+  }
+
+  Sequential<T>& net_;
+  const Dataset& train_;
+  const FitOptions& options_;
+  Workspace workspace_;
+  Schedule schedule_;
+  OptimizerState<P> optimizer_;
+  std::optional<WeightAverage<P>> average_;
+  index_t batches_ = 0;
+  std::vector<Tensor<P>> gradients_;
+  std::vector<TensorView<P>> gradient_views_;
+  std::vector<Tensor<P>> best_;
+  Tensor<T> inputs_, logits_, dlogits_;
+  double rate_ = 0;
+  TrainingState state_;
+};
+
+}  // namespace detail
+
+/// Trains `net` on `train` by softmax cross entropy and returns what happened. Same seed, same weights, bit for bit,
+/// for any number of threads; a run that is stopped or killed and then resumed from its checkpoint ends as one that was
+/// not. What is frozen stays as it is. Afterwards `net` has the last weights, averaged where averaging is on, or the
+/// best ones with restore_best.
+///
+/// Throws ArgumentError and ShapeError for settings, data and network that do not fit together, NumericError when the
+/// loss is not finite (naming the first layer that went wrong), FileError when a checkpoint cannot be written; the last
+/// good checkpoint then stays.
+template <class T>
+History fit(Sequential<T>& net, const Optimizer& optimizer, const Dataset& train, const FitOptions& options) {
+  return detail::Trainer<T>(net, optimizer, train, options).run();
+}
+
+}  // namespace mien

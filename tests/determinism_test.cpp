@@ -1,0 +1,75 @@
+// The same bits for any number of threads, and one network for many threads at once.
+#include <doctest/doctest.h>
+
+#include <thread>
+#include <vector>
+
+#include "mien/nn/activation.hpp"
+#include "mien/nn/batch_norm.hpp"
+#include "mien/nn/combinators.hpp"
+#include "mien/nn/dense.hpp"
+#include "mien/nn/dropout.hpp"
+#include "mien/nn/pooling.hpp"
+#include "nn_test.hpp"
+
+using namespace mien;
+
+namespace {
+
+/// Large enough for every loop to be cut into several pieces.
+template <class T>
+Sequential<T> network() {
+  using S = Sequential<T>;
+  S net{Conv2d{.filters = 24, .padding = 1},
+        BatchNorm2d{},
+        Relu{},
+        MaxPool2d{2},
+        Residual<T>{S{Conv2d{.filters = 24, .padding = 1, .groups = 24}, BatchNorm2d{}}},
+        Concat<T>{S{}, S{Conv2d{.filters = 40, .kernel = 1}, LeakyRelu{}}},
+        Dropout{0.3f},
+        AveragePool2d{2},
+        Dense{33},
+        Tanh{},
+        Dense{7}};
+  net.build({24, 24, 3}, 8);
+  return net;
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("determinism: forward and backward by 1, 2 and 3 threads", T, float, bfloat16) {
+  const Sequential<T> net = network<T>();
+  const Tensor<T> x = test::random_tensor<T>({9, 24, 24, 3}, 1), dy = test::random_tensor<T>({9, 7}, 2);
+  const Threads one(1), two(2), three(3);
+  const test::Passed<T> expected(net, x, dy, one, 5, 6);
+  for (int round = 0; round < 3; ++round) {
+    CHECK(test::Passed<T>(net, x, dy, two, 5, 6).same(expected));
+    CHECK(test::Passed<T>(net, x, dy, three, 5, 6).same(expected));
+  }
+  // Another step draws other zeros.
+  CHECK_FALSE(test::Passed<T>(net, x, dy, one, 5, 7).same(expected));
+  CHECK_FALSE(test::Passed<T>(net, x, dy, one, 6, 6).same(expected));
+}
+
+TEST_CASE("concurrency: eight threads infer on one network at once") {
+  const Sequential<float> net = network<float>();
+  const Threads shared(2);
+  std::vector<Tensor<float>> inputs, expected;
+  Workspace workspace;
+  for (std::uint64_t i = 0; i < 8; ++i) {
+    inputs.push_back(test::random_tensor<float>({static_cast<index_t>(i % 3 + 1), 24, 24, 3}, i));
+    expected.push_back(net.infer(inputs.back().view(), workspace));
+  }
+  std::vector<int> wrong(8);
+  std::vector<std::thread> threads;
+  for (std::size_t i = 0; i < 8; ++i) {
+    threads.emplace_back([&, i] {
+      // Half of them share a pool; each has its own workspace.
+      Workspace own(i % 2 ? &shared : nullptr);
+      for (int round = 0; round < 10; ++round)
+        wrong[i] += !test::same_bits(net.infer(inputs[i].view(), own), expected[i]);
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  CHECK(wrong == std::vector<int>(8));
+}

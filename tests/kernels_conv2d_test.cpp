@@ -1,0 +1,254 @@
+// Every convolution pass of every instruction set against the plain loops, on random geometries.
+#include "mien/kernels/conv2d.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "mien/core/random.hpp"
+#include "mien/core/tensor.hpp"
+
+namespace {
+
+using namespace mien;
+using namespace mien::kernels;
+
+struct Dice {
+  std::uint64_t state;
+  index_t operator()(index_t low, index_t high) {  // both ends included
+    state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+    return low + static_cast<index_t>((state >> 33) % static_cast<std::uint64_t>(high - low + 1));
+  }
+  double real() { return static_cast<double>((*this)(-1000, 1000)) / 1000; }
+};
+
+/// A geometry of one of several kinds, small enough for the reference.
+ConvGeometry random_geometry(Dice& dice, int kind) {
+  for (;;) {
+    ConvGeometry g;
+    g.batch = dice(1, 4);
+    g.height = dice(1, 13);
+    g.width = dice(1, 13);
+    g.channels = dice(1, 3) == 1 ? dice(1, 5) : dice(1, 70);
+    g.filters = dice(1, 4) == 1 ? dice(60, 140) : dice(1, 70);
+    g.kernel_h = g.kernel_w = 3;
+    g.pad_top = g.pad_bottom = g.pad_left = g.pad_right = dice(0, 1);
+    switch (kind % 8) {
+      case 0:
+        break;  // the common case: 3x3
+      case 1:   // 1x1
+        g.kernel_h = g.kernel_w = 1;
+        g.pad_top = g.pad_bottom = g.pad_left = g.pad_right = 0;
+        break;
+      case 2:  // dense
+        g.batch = g.height = g.kernel_h = g.kernel_w = 1;
+        g.pad_top = g.pad_bottom = g.pad_left = g.pad_right = 0;
+        g.width = dice(1, 40);
+        g.channels = dice(1, 300);
+        break;
+      case 3:  // anything
+        g.kernel_h = dice(1, 5);
+        g.kernel_w = dice(1, 5);
+        g.stride_h = dice(1, 4);
+        g.stride_w = dice(1, 4);
+        g.dilation_h = dice(1, 3);
+        g.dilation_w = dice(1, 3);
+        g.pad_top = dice(0, g.kernel_h);
+        g.pad_bottom = dice(0, g.kernel_h);
+        g.pad_left = dice(0, g.kernel_w);
+        g.pad_right = dice(0, g.kernel_w);
+        break;
+      case 4:  // groups
+        g.groups = dice(1, 5);
+        g.channels = g.groups * dice(1, 9);
+        g.filters = g.groups * dice(1, 20);
+        g.stride_h = g.stride_w = dice(1, 2);
+        g.dilation_w = dice(1, 2);
+        break;
+      case 5:  // depthwise
+        g.channels = dice(1, 40);
+        g.groups = g.channels;
+        g.filters = g.groups * dice(1, 2);
+        g.stride_h = g.stride_w = dice(1, 2);
+        break;
+      case 6:  // one channel, or stride above the window
+        g.channels = dice(1, 2);
+        g.kernel_h = g.kernel_w = dice(1, 3);
+        g.stride_h = g.stride_w = dice(1, 5);
+        break;
+      default:  // many images, few pixels
+        g.batch = dice(5, 30);
+        g.height = dice(1, 5);
+        g.width = dice(1, 5);
+        break;
+    }
+    if (g.height + g.pad_top + g.pad_bottom < g.dilation_h * (g.kernel_h - 1) + 1) continue;
+    if (g.width + g.pad_left + g.pad_right < g.dilation_w * (g.kernel_w - 1) + 1) continue;
+    if (g.multiply_adds() > 6e6) continue;
+    return g;
+  }
+}
+
+std::string text(const ConvGeometry& g) {
+  std::string s;
+  for (index_t v : {g.batch, g.height, g.width, g.channels, g.filters, g.kernel_h, g.kernel_w, g.stride_h, g.stride_w,
+                    g.pad_top, g.pad_left, g.pad_bottom, g.pad_right, g.dilation_h, g.dilation_w, g.groups})
+    s += std::to_string(v) + " ";
+  return s;
+}
+
+template <class T>
+std::vector<T> random_values(Dice& dice, index_t size) {
+  std::vector<T> values(static_cast<std::size_t>(size));
+  for (T& v : values) v = T(static_cast<parameter_t<T>>(dice.real()));
+  return values;
+}
+
+template <class V>
+std::vector<double> absolute(const std::vector<V>& values) {
+  std::vector<double> result;
+  for (const V& v : values) result.push_back(std::abs(static_cast<double>(v)));
+  return result;
+}
+
+/// Memory that an overrun would be seen in: scratch of the very size asked for, 64-byte aligned.
+struct Scratch {
+  explicit Scratch(std::size_t bytes) : memory(bytes + 64 + 64, std::byte{0xff}), size(bytes) {}
+  std::byte* data() {
+    void* p = memory.data();
+    std::size_t space = memory.size();
+    return static_cast<std::byte*>(std::align(64, size + 64, p, space));
+  }
+  bool intact() {
+    for (std::size_t i = 0; i < 64; ++i)
+      if (data()[size + i] != std::byte{0xff}) return false;
+    return true;
+  }
+  std::vector<std::byte> memory;
+  std::size_t size;
+};
+
+struct Limits {
+  double unit, store;  // relative rounding of one addition, and of storing the result
+};
+template <class T>
+constexpr Limits limits = std::is_same_v<T, double>  ? Limits{1.2e-16, 0}
+                          : std::is_same_v<T, float> ? Limits{6e-8, 0}
+                                                     : Limits{6e-8, 1.0 / 128};
+
+/// |fast - reference| <= 2 * (terms + 2) * unit * sum|x||w| + store * |reference|: both sides sum `terms` rounded
+/// products in some order (Higham, Accuracy and Stability, 3.1); bfloat16 results may also round to neighbours.
+template <class V, class M>
+void check_close(const std::vector<V>& fast, const std::vector<V>& truth, const std::vector<M>& magnitude, double terms,
+                 const Limits& limit, const std::string& what) {
+  for (std::size_t i = 0; i < truth.size(); ++i) {
+    const double a = static_cast<double>(fast[i]), b = static_cast<double>(truth[i]);
+    const double bound = 2 * (terms + 2) * limit.unit * static_cast<double>(magnitude[i]) * (1 + limit.store) +
+                         limit.store * std::abs(b);
+    if (!(std::abs(a - b) <= bound)) {
+      FAIL_CHECK(what << ": value " << i << " is " << a << ", expected " << b << ", allowed " << bound);
+      return;
+    }
+  }
+}
+
+template <class V>
+bool same_bytes(const std::vector<V>& a, const std::vector<V>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(V)) == 0;
+}
+
+template <class T>
+struct Results {
+  std::vector<T> y, dx;
+  std::vector<parameter_t<T>> dw, dbias;
+};
+
+template <class T>
+Results<T> run_all(const ConvGeometry& g, const std::vector<T>& x, const std::vector<parameter_t<T>>& w,
+                   const parameter_t<T>* bias, const std::vector<T>& dy, int count, Isa isa) {
+  using P = parameter_t<T>;
+  const Threads threads(count);
+  const T poison = T(std::numeric_limits<P>::quiet_NaN());
+  Results<T> r;
+  r.y.assign(static_cast<std::size_t>(g.output_size()), poison);
+  r.dx.assign(x.size(), poison);
+  r.dw.assign(w.size(), std::numeric_limits<P>::quiet_NaN());
+  r.dbias.assign(static_cast<std::size_t>(g.filters), std::numeric_limits<P>::quiet_NaN());
+  for (ConvPass pass : {ConvPass::forward, ConvPass::backward_data, ConvPass::backward_weights}) {
+    Scratch scratch(conv2d_scratch_bytes<T>(pass, g, count, isa));
+    std::byte* s = scratch.data();
+    if (pass == ConvPass::forward) conv2d_forward<T>(g, x.data(), w.data(), bias, r.y.data(), s, threads, isa);
+    if (pass == ConvPass::backward_data) conv2d_backward_data<T>(g, dy.data(), w.data(), r.dx.data(), s, threads, isa);
+    if (pass == ConvPass::backward_weights)
+      conv2d_backward_weights<T>(g, x.data(), dy.data(), r.dw.data(), r.dbias.data(), s, threads, isa);
+    CHECK(scratch.intact());
+  }
+  return r;
+}
+
+template <class T>
+void compare_with_reference(Isa isa, int count) {
+  using P = parameter_t<T>;
+  if (isa > cpu_isa()) {
+    MESSAGE("skipped: this machine has no " << to_string(isa));
+    return;
+  }
+  Dice dice{static_cast<std::uint64_t>(isa) * 77 + sizeof(T)};
+  for (int i = 0; i < count; ++i) {
+    const ConvGeometry g = random_geometry(dice, i);
+    const std::string where = text(g) + std::string(to_string(isa));
+    CAPTURE(where);
+    const auto x = random_values<T>(dice, g.input_size());
+    const auto w = random_values<P>(dice, g.weight_size());
+    const auto b = random_values<P>(dice, g.filters);
+    const auto dy = random_values<T>(dice, g.output_size());
+    const P* bias = i % 3 == 0 ? nullptr : b.data();
+    const Results<T> one = run_all<T>(g, x, w, bias, dy, 1, isa);
+    const Results<T> many = run_all<T>(g, x, w, bias, dy, 2 + i % 2, isa);
+    CHECK(same_bytes(one.y, many.y));
+    CHECK(same_bytes(one.dx, many.dx));
+    CHECK(same_bytes(one.dw, many.dw));
+    CHECK(same_bytes(one.dbias, many.dbias));
+
+    Results<T> truth{one.y, one.dx, one.dw, one.dbias};
+    reference::conv2d_forward<T>(g, x.data(), w.data(), bias, truth.y.data());
+    reference::conv2d_backward_data<T>(g, dy.data(), w.data(), truth.dx.data());
+    reference::conv2d_backward_weights<T>(g, x.data(), dy.data(), truth.dw.data(), truth.dbias.data());
+    // The same sums over absolute values bound the rounding.
+    const auto ax = absolute(x), aw = absolute(w), ady = absolute(dy), ab = absolute(b);
+    Results<double> size{std::vector<double>(one.y.size()), std::vector<double>(x.size()),
+                         std::vector<double>(w.size()), std::vector<double>(b.size())};
+    reference::conv2d_forward<double>(g, ax.data(), aw.data(), bias ? ab.data() : nullptr, size.y.data());
+    reference::conv2d_backward_data<double>(g, ady.data(), aw.data(), size.dx.data());
+    reference::conv2d_backward_weights<double>(g, ax.data(), ady.data(), size.dw.data(), size.dbias.data());
+    const double taps = static_cast<double>(g.kernel_h * g.kernel_w);
+    check_close(one.y, truth.y, size.y, taps * static_cast<double>(g.channels / g.groups), limits<T>, "forward");
+    check_close(one.dx, truth.dx, size.dx, taps * static_cast<double>(g.filters / g.groups), limits<T>,
+                "backward data");
+    const double pixels = static_cast<double>(g.batch * g.out_height() * g.out_width());
+    const Limits sums{limits<T>.unit, 0};
+    check_close(one.dw, truth.dw, size.dw, pixels, sums, "backward weights");
+    check_close(one.dbias, truth.dbias, size.dbias, pixels, sums, "backward bias");
+  }
+}
+
+}  // namespace
+
+TEST_CASE("convolution agrees with the plain loops, portable") {
+  compare_with_reference<float>(Isa::portable, 200);
+  compare_with_reference<double>(Isa::portable, 200);
+  compare_with_reference<bfloat16>(Isa::portable, 200);
+}
+TEST_CASE("convolution agrees with the plain loops, AVX2") {
+  compare_with_reference<float>(Isa::avx2, 240);
+  compare_with_reference<bfloat16>(Isa::avx2, 200);
+}
+TEST_CASE("convolution agrees with the plain loops, AVX-512") {
+  compare_with_reference<float>(Isa::avx512, 240);
+  compare_with_reference<bfloat16>(Isa::avx512, 200);
+}
+TEST_CASE("convolution agrees with the plain loops, AMX") { compare_with_reference<bfloat16>(Isa::amx, 400); }

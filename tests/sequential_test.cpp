@@ -1,0 +1,281 @@
+// The chain: names, shapes, building, copying and moving, ranges, what is refused.
+#include "mien/nn/sequential.hpp"
+
+#include <doctest/doctest.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "mien/nn/activation.hpp"
+#include "mien/nn/batch_norm.hpp"
+#include "mien/nn/combinators.hpp"
+#include "mien/nn/dense.hpp"
+#include "mien/nn/dropout.hpp"
+#include "mien/nn/pooling.hpp"
+#include "mien/nn/shape_layers.hpp"
+#include "nn_test.hpp"
+
+using namespace mien;
+using test::contains;
+using S = Sequential<float>;
+using Names = std::vector<std::string>;
+
+namespace {
+
+/// One layer of every kind.
+S everything() {
+  return {Conv2d{.filters = 4, .padding = 1},
+          BatchNorm2d{},
+          Relu{},
+          MaxPool2d{2},
+          Residual<float>{S{Conv2d{.filters = 4, .padding = 1, .groups = 2}, Tanh{}}},
+          Concat<float>{S{}, S{AveragePool2d{.window = 3, .stride = 1, .padding = 1}, LeakyRelu{}}},
+          AdaptiveAveragePool2d{{3, 2}},
+          Dropout{0.25f},
+          Flatten{},
+          Dense{5},
+          Sigmoid{},
+          Softmax{}};
+}
+
+Names parameter_names(const S& net) {
+  Names names;
+  for (const auto& p : net.parameters()) names.push_back(p.name);
+  return names;
+}
+
+struct Recorder : Observer<float> {
+  Names names;
+  void output(std::string_view layer, std::string_view kind, TensorView<const float> y) override {
+    names.push_back(std::string(layer) + " " + std::string(kind) + " " + y.shape().to_string());
+  }
+};
+
+}  // namespace
+
+TEST_CASE("sequential: names and shapes") {
+  S net;
+  net.add("features", S{Conv2d{.filters = 4}, Relu{}});
+  net.add("block",
+          Residual<float>{S{Conv2d{.filters = 4, .padding = 1}}, S{Conv2d{.filters = 4, .kernel = 1}}, "down"});
+  net.add(Concat<float>{S{Conv2d{.filters = 1}}, S{Conv2d{.filters = 2}}});
+  net.add("head", Dense{7, false});
+  CHECK(net.build({8, 7, 1}) == Shape{7});
+  CHECK(parameter_names(net) == Names{"features.0.weight", "features.0.bias", "block.0.weight", "block.0.bias",
+                                      "block.down.0.weight", "block.down.0.bias", "2.0.0.weight", "2.0.0.bias",
+                                      "2.1.0.weight", "2.1.0.bias", "head.weight"});
+  CHECK(net.layer_count() == 5);
+  CHECK(net.layer_name(1) == "features.1");
+  CHECK(net.layer_kind(2) == "Residual");
+  CHECK(net.shape_after(0) == Shape{8, 7, 1});
+  CHECK(net.shape_after(2) == Shape{6, 5, 4});
+  CHECK(net.shape_after(4) == Shape{4, 3, 3});
+  CHECK(net.input_shape() == Shape{8, 7, 1});
+  CHECK(net.parameter("head.weight").value.shape() == Shape{7, 36});
+  CHECK(net.parameter("head.weight").columns == Shape{4, 3, 3});
+  CHECK_THROWS_AS(net.parameter("head.bias"), ArgumentError);
+  // Statistics are not counted.
+  S norm{BatchNorm2d{}};
+  norm.build({5});
+  CHECK(norm.parameter_count() == 10);
+}
+
+TEST_CASE("sequential: errors name the layer, what it got and what it expects") {
+  S net;
+  net.add("features", S{Conv2d{.filters = 4, .kernel = 5}, MaxPool2d{2}, Conv2d{.filters = 4, .kernel = 5}});
+  const auto message = test::message_of<ShapeError>([&] { net.build({10, 10, 1}); });
+  CHECK(contains(message, "'features.2'"));
+  CHECK(contains(message, "Conv2d"));
+  CHECK(contains(message, "(3, 3, 4)"));
+  CHECK(contains(message, "kernel"));
+  CHECK_FALSE(net.built());
+  S inner{Residual<float>{S{Conv2d{.filters = 3, .padding = 1}}}};
+  CHECK(contains(test::message_of<ShapeError>([&] { inner.build({4, 4, 2}); }), "'0' (Residual)"));
+  S deep{Concat<float>{S{}, S{Relu{}, Dropout{1.f}}}};
+  CHECK(contains(test::message_of<ArgumentError>([&] { deep.build({3}); }), "'0.1.1' (Dropout)"));
+  S flat{Conv2d{}};
+  CHECK_THROWS_AS(flat.build({5}), ShapeError);
+  CHECK_THROWS_AS(flat.build({}), ShapeError);
+  CHECK_THROWS_AS(flat.build({1, 2, 3, 4, 5}), ShapeError);
+  CHECK_THROWS_AS(flat.build({5, 0, 1}), ShapeError);
+  CHECK_THROWS_AS(S{}.build({5}), ArgumentError);
+}
+
+TEST_CASE("sequential: names that clash are refused") {
+  S net;
+  net.add("a", Relu{});
+  CHECK_THROWS_AS(net.add("a", Relu{}), ArgumentError);
+  CHECK_THROWS_AS(net.add("a.b", Relu{}), ArgumentError);
+  CHECK_THROWS_AS(net.add("", Relu{}), ArgumentError);
+  net.build({2});
+  CHECK_THROWS_AS(net.add(Relu{}), ArgumentError);
+  // A layer of main that is called like the shortcut.
+  S main;
+  main.add("shortcut", S{Conv2d{.filters = 2, .padding = 1}});
+  S twice{Residual<float>{main, S{Conv2d{.filters = 2, .kernel = 1}}}};
+  CHECK(contains(test::message_of<ArgumentError>([&] { twice.build({3, 3, 2}); }), "'0.shortcut.0.bias'"));
+}
+
+TEST_CASE("sequential: a build that fails leaves the network as it was; another starts anew") {
+  S net = everything();
+  net.build({12, 10, 2}, 4);
+  const Tensor<float> x = test::random_tensor<float>({2, 12, 10, 2}, 1);
+  Workspace workspace;
+  const Tensor<float> y = net.infer(x.view(), workspace);
+  CHECK_THROWS_AS(net.build({0, 1, 2}), ShapeError);
+  CHECK_THROWS_AS(net.build({1, 12, 2}), ShapeError);
+  CHECK(test::same_bits(y, net.infer(x.view(), workspace)));
+  net.freeze("");
+  net.build({14, 9, 3}, 4);
+  CHECK(net.input_shape() == Shape{14, 9, 3});
+  CHECK(net.frozen_names().empty());
+  CHECK(net.build({12, 10, 2}, 4) == Shape{5});
+  CHECK(test::same_bits(y, net.infer(x.view(), workspace)));
+  net.build({12, 10, 2}, 5);
+  CHECK_FALSE(test::same_bits(y, net.infer(x.view(), workspace)));
+}
+
+TEST_CASE("sequential: copies and moves carry everything and share nothing") {
+  S net = everything();
+  net.build({12, 10, 2}, 4);
+  const Tensor<float> x = test::random_tensor<float>({2, 12, 10, 2}, 1), dy = test::random_tensor<float>({2, 5}, 2);
+  const Threads threads(1);
+  const test::Passed<float> expected(net, x, dy, threads);
+
+  S copy = net;
+  for (auto& p : net.parameters()) test::fill_nan(p.value);
+  CHECK(test::Passed<float>(copy, x, dy, threads).same(expected));
+  CHECK_FALSE(test::Passed<float>(net, x, dy, threads).same(expected));
+  S moved = std::move(copy);
+  CHECK(test::Passed<float>(moved, x, dy, threads).same(expected));
+  // What was moved from is an empty network that says so.
+  Workspace workspace;
+  CHECK_FALSE(copy.built());  // NOLINT
+  CHECK_THROWS_AS(copy.infer(x.view(), workspace), ArgumentError);
+  net = moved;
+  CHECK(test::Passed<float>(net, x, dy, threads).same(expected));
+  S& self = net;
+  net = self;
+  CHECK(test::Passed<float>(net, x, dy, threads).same(expected));
+  net = std::move(moved);
+  CHECK(test::Passed<float>(net, x, dy, threads).same(expected));
+  std::vector<S> several(3, net);
+  several.erase(several.begin());
+  CHECK(test::Passed<float>(several[1], x, dy, threads).same(expected));
+  // Layers as values: each copied out of one network into another.
+  S again;
+  for (index_t i = 0; i < net.layer_count(); ++i) again.add(AnyLayer<float>(net.layer(i)));
+  again.build({12, 10, 2}, 4);
+  CHECK(test::Passed<float>(again, x, dy, threads).same(expected));
+}
+
+TEST_CASE("sequential: parameters may be assigned, of the same shape") {
+  S net{Dense{2}};
+  net.build({3});
+  Workspace workspace;
+  const Tensor<float> x({1, 3}, std::vector<float>{1, 2, 3});
+  net.infer(x.view(), workspace);
+  // The old tensors' memory is gone.
+  net.parameter("0.weight").value = Tensor<float>({2, 3}, std::vector<float>{1, 0, 0, 0, 0, 2});
+  net.parameter("0.bias").value = Tensor<float>({2}, std::vector<float>{10, 20});
+  const Tensor<float> y = net.infer(x.view(), workspace);
+  CHECK(y[0] == 11);
+  CHECK(y[1] == 26);
+  net.parameter("0.bias").value = Tensor<float>({1});
+  CHECK(contains(test::message_of<ShapeError>([&] { net.infer(x.view(), workspace); }), "'0.bias'"));
+  net.parameter("0.bias").value = {};
+  CHECK_THROWS_AS(net.infer(x.view(), workspace), ShapeError);
+}
+
+TEST_CASE("sequential: arguments that do not fit are refused") {
+  S net{Dense{3}, Relu{}};
+  Workspace workspace;
+  Tensor<float> x({2, 4}), y({2, 3}), wrong({2, 5});
+  CHECK_THROWS_AS(net.infer(x.view(), workspace), ArgumentError);
+  net.build({4});
+  CHECK_THROWS_AS(net.infer(wrong.view(), workspace), ShapeError);
+  CHECK_THROWS_AS(net.infer(TensorView<const float>(), workspace), ShapeError);
+  CHECK_THROWS_AS(net.infer(x.view(), wrong.view(), workspace), ShapeError);
+  CHECK_THROWS_AS(net.infer(x.view(), y.view(), workspace, {1, 5}), ArgumentError);
+  CHECK_THROWS_AS(net.infer(x.view(), y.view(), workspace, {-1, 1}), ArgumentError);
+  CHECK_THROWS_AS(net.infer(x.view(), y.view(), workspace, {2, 1}), ArgumentError);
+
+  test::GradientTensors<float> gradients(net);
+  const auto backward = [&](const Tensor<float>& dy, TensorView<float> dx, Gradients<float> g, Workspace& w) {
+    net.backward(x.view(), y.view(), dy.view(), dx, g, w, 1, 0);
+  };
+  Workspace fresh;
+  CHECK_THROWS_AS(backward(y, {}, gradients.views, fresh), ArgumentError);
+  net.forward(x.view(), y.view(), workspace, 1, 0);
+  CHECK_THROWS_AS(backward(wrong, {}, gradients.views, workspace), ShapeError);
+  CHECK_THROWS_AS(backward(y, wrong.view(), gradients.views, workspace), ShapeError);
+  CHECK_THROWS_AS(backward(y, {}, Gradients<float>(gradients.views).first(1), workspace), ArgumentError);
+  gradients.views[0] = wrong.view();
+  CHECK(contains(test::message_of<ShapeError>([&] { backward(y, {}, gradients.views, workspace); }), "'0.weight'"));
+}
+
+TEST_CASE("sequential: ranges compose, and the observer sees every layer by its full name") {
+  S net = everything();
+  net.build({12, 10, 2}, 4);
+  const Tensor<float> x = test::random_tensor<float>({3, 12, 10, 2}, 1);
+  Workspace workspace;
+  const Tensor<float> y = net.infer(x.view(), workspace);
+  for (index_t cut = 0; cut <= net.layer_count(); ++cut) {
+    Tensor<float> middle(net.shape_after(cut).with_batch(3)), end(y.shape());
+    net.infer(x.view(), middle.view(), workspace, {0, cut});
+    net.infer(middle.view(), end.view(), workspace, {cut, -1});
+    CHECK(test::same_bits(end, y));
+  }
+  Recorder recorder;
+  Tensor<float> again(y.shape());
+  net.infer(x.view(), again.view(), workspace, {}, &recorder);
+  CHECK(test::same_bits(again, y));
+  CHECK(recorder.names == Names{"0 Conv2d (3, 12, 10, 4)", "1 BatchNorm2d (3, 12, 10, 4)", "2 Relu (3, 12, 10, 4)",
+                                "3 MaxPool2d (3, 6, 5, 4)", "4.0 Conv2d (3, 6, 5, 4)", "4.1 Tanh (3, 6, 5, 4)",
+                                "4 Residual (3, 6, 5, 4)", "5.1.0 AveragePool2d (3, 6, 5, 4)",
+                                "5.1.1 LeakyRelu (3, 6, 5, 4)", "5 Concat (3, 6, 5, 8)",
+                                "6 AdaptiveAveragePool2d (3, 3, 2, 8)", "7 Dropout (3, 3, 2, 8)", "8 Flatten (3, 48)",
+                                "9 Dense (3, 5)", "10 Sigmoid (3, 5)", "11 Softmax (3, 5)"});
+  // Names tell branches apart at any depth.
+  S nested{Residual<float>{S{Relu{}, Residual<float>{S{Relu{}}, S{Tanh{}}, "side"}}}};
+  nested.build({2});
+  recorder.names.clear();
+  Tensor<float> in({1, 2}), out({1, 2});
+  nested.infer(in.view(), out.view(), workspace, {}, &recorder);
+  CHECK(recorder.names == Names{"0.0 Relu (1, 2)", "0.1.0 Relu (1, 2)", "0.1.side.0 Tanh (1, 2)", "0.1 Residual (1, 2)",
+                                "0 Residual (1, 2)"});
+}
+
+TEST_CASE("sequential: a sample's answer does not depend on its batch") {
+  S net = everything();
+  net.build({12, 10, 2}, 4);
+  const Tensor<float> x = test::random_tensor<float>({5, 12, 10, 2}, 1);
+  Workspace workspace;
+  const Tensor<float> y = net.infer(x.view(), workspace);
+  for (index_t n = 0; n < 5; ++n) {
+    Tensor<float> one({1, 5});
+    net.infer(x.view().slice(n, 1), one.view(), workspace);
+    CHECK(test::largest_difference(one, y.view().slice(n, 1)) < 1e-6);
+  }
+  // No sample at all is no error, in inference.
+  CHECK(net.infer(x.view().slice(0, 0), workspace).shape() == Shape{0, 5});
+  Tensor<float> none({0, 5});
+  CHECK_THROWS_AS(net.forward(x.view().slice(0, 0), none.view(), workspace, 1, 0), ShapeError);
+}
+
+TEST_CASE("sequential: what a workspace held before does not matter") {
+  S net = everything();
+  net.build({12, 10, 2}, 4);
+  const Tensor<float> x = test::random_tensor<float>({4, 12, 10, 2}, 1);
+  Workspace workspace;
+  const Tensor<float> y = net.infer(x.view(), workspace);
+  Tensor<float> trained(y.shape());
+  net.forward(x.view(), trained.view(), workspace, 1, 0);
+  for (std::span<std::byte> bytes : {workspace.saved(), workspace.scratch()})
+    std::fill(bytes.begin(), bytes.end(), std::byte{0xff});
+  CHECK(test::same_bits(net.infer(x.view(), workspace), y));
+  Tensor<float> again(y.shape());
+  net.forward(x.view(), again.view(), workspace, 1, 0);
+  CHECK(test::same_bits(again, trained));
+}

@@ -1,0 +1,99 @@
+#include "mien/core/threads.hpp"
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <chrono>
+#include <mutex>
+#include <set>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+using namespace mien;
+
+TEST_CASE("threads: every index once, for any number of threads and pieces") {
+  for (int count : {1, 2, 3, 8}) {
+    const Threads threads(count);
+    CHECK(threads.count() == count);
+    for (index_t n : {0, 1, 2, 3, 100, 1000}) {
+      std::vector<std::atomic<int>> calls(static_cast<std::size_t>(n));
+      threads.parallel_for(n, [&](index_t i) { ++calls[static_cast<std::size_t>(i)]; });
+      bool once = true;
+      for (const auto& c : calls) once = once && c == 1;
+      CHECK(once);
+    }
+  }
+}
+
+TEST_CASE("threads: many short loops in a row") {
+  const Threads threads(4);
+  std::atomic<int> sum{0};
+  for (int round = 0; round < 3000; ++round) threads.parallel_for(3, [&](index_t) { ++sum; });
+  CHECK(sum == 9000);
+}
+
+TEST_CASE("threads: an exception reaches the caller, and the pool goes on") {
+  for (int count : {1, 3}) {
+    const Threads threads(count);
+    for (int round = 0; round < 20; ++round) {
+      const auto bad = [](index_t i) {
+        if (i == 7) throw std::runtime_error("seven");
+      };
+      CHECK_THROWS_WITH_AS(threads.parallel_for(50, bad), "seven", std::runtime_error);
+      std::atomic<int> calls{0};
+      threads.parallel_for(10, [&](index_t) { ++calls; });
+      CHECK(calls == 10);
+    }
+  }
+}
+
+TEST_CASE("threads: a loop inside a loop, and two callers at once") {
+  const Threads threads(3);
+  std::atomic<int> calls{0};
+  threads.parallel_for(5, [&](index_t) { threads.parallel_for(7, [&](index_t) { ++calls; }); });
+  CHECK(calls == 35);
+  CHECK_THROWS_AS(threads.parallel_for(4,
+                                       [&](index_t) {
+                                         threads.parallel_for(4, [](index_t i) {
+                                           if (i == 2) throw std::logic_error("inner");
+                                         });
+                                       }),
+                  std::logic_error);
+  calls = 0;
+  std::vector<std::thread> callers;
+  for (int c = 0; c < 4; ++c) {
+    callers.emplace_back([&] {
+      for (int round = 0; round < 200; ++round) threads.parallel_for(6, [&](index_t) { ++calls; });
+    });
+  }
+  for (auto& caller : callers) caller.join();
+  CHECK(calls == 4 * 200 * 6);
+}
+
+TEST_CASE("threads: the others take part") {
+  const Threads threads(3);
+  std::mutex mutex;
+  std::set<std::thread::id> ids;
+  threads.parallel_for(3, [&](index_t) {
+    {
+      const std::lock_guard lock(mutex);
+      ids.insert(std::this_thread::get_id());
+    }
+    // Held until all three have come, as far as a loaded machine allows.
+    for (int wait = 0; wait < 2000; ++wait) {
+      {
+        const std::lock_guard lock(mutex);
+        if (ids.size() == 3) break;
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  });
+  CHECK(ids.size() == 3);
+}
+
+TEST_CASE("threads: counts out of range are refused, and zero means all cores") {
+  CHECK_THROWS_AS(Threads(-1), ArgumentError);
+  CHECK_THROWS_AS(Threads(1025), ArgumentError);
+  CHECK(Threads(0).count() >= 1);
+}

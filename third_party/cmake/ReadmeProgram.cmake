@@ -1,0 +1,20 @@
+# Writes the C++ block of `readme` that follows the line "<!-- first program -->" to `output`. Also a script, for
+# bench/compile_time.sh:  cmake -DREADME=README.md -DOUTPUT=program.cpp -P ReadmeProgram.cmake
+function(mien_extract_readme_program readme output)
+  file(READ "${readme}" text)
+  string(FIND "${text}" "<!-- first program -->" marker)
+  if(marker EQUAL -1)
+    message(FATAL_ERROR "${readme} has no line '<!-- first program -->'")
+  endif()
+  string(SUBSTRING "${text}" ${marker} -1 text)
+  string(FIND "${text}" "```cpp\n" start)
+  math(EXPR start "${start} + 7")
+  string(SUBSTRING "${text}" ${start} -1 text)
+  string(FIND "${text}" "```" end)
+  string(SUBSTRING "${text}" 0 ${end} text)
+  file(CONFIGURE OUTPUT "${output}" CONTENT "${text}" @ONLY NEWLINE_STYLE UNIX)
+endfunction()
+
+if(CMAKE_SCRIPT_MODE_FILE STREQUAL CMAKE_CURRENT_LIST_FILE)
+  mien_extract_readme_program("${README}" "${OUTPUT}")
+endif()
