@@ -171,7 +171,7 @@ int personalize(const Settings& s) {
                    person.name.c_str());
     } else if (linear) {
       set_head(net, fer::personalize_head(head_of(net), adapt.features, adapt.labels, bank,
-                                          {.anchor = bank.size() > 0 ? 1e-4 : 3e-3, .replay = s.keep}));
+                                          {.anchor = bank.size() > 0 ? 1e-4 : 3e-3, .replay = s.keep}, threads));
     } else {
       const FeatureDataset data(adapt);
       fit(net, Adam{{.learning_rate = 1e-3f, .weight_decay = 1e-6f}}, data,

@@ -32,6 +32,7 @@ else
   training=()
   say "Training on drawn faces (set FER2013=PATH for real ones)"
 fi
+rm -rf "$result"
 "$bin/train_fer" "${training[@]}" --out "$result"
 
 say "Evaluating on faces that were not trained on"

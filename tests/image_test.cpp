@@ -2,9 +2,9 @@
 
 #include <doctest/doctest.h>
 
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <string>
 #include <thread>
 #include <vector>
@@ -162,6 +162,19 @@ Bytes fixture(const std::uint8_t (&data)[n]) {
   return Bytes(data, data + n);
 }
 
+// Sanitizers take time and memory of their own.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool sanitized = true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+constexpr bool sanitized = true;
+#else
+constexpr bool sanitized = false;
+#endif
+#else
+constexpr bool sanitized = false;
+#endif
+
 /// Largest resident memory since the last call with reset, in kB; -1 where the system does not tell.
 long peak_memory(bool reset) {
   if (reset) {
@@ -316,19 +329,18 @@ TEST_CASE("Hostile files are refused in a short time and little memory") {
     CAPTURE(hostile.name);
     CAPTURE(hostile.file.size());
     const long before = peak_memory(true);
-    const auto start = std::chrono::steady_clock::now();
+    // Processor time, as others may be busy on the machine.
+    const std::clock_t start = std::clock();
     const std::string reason = refusal(hostile.file);
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
     const long after = peak_memory(false);
     CHECK_MESSAGE(contains(reason, hostile.reason), reason);
-    CHECK(seconds.count() < 0.5);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    if (before >= 0 && after >= 0) {
-      CHECK(after - before < 120 * 1024);
-    } else {
+    CHECK(seconds < (sanitized ? 5.0 : 0.5));
+    if (before < 0 || after < 0) {
       MESSAGE("memory not measured: /proc/self cannot be asked");
+    } else if (!sanitized) {
+      CHECK(after - before < 120 * 1024);
     }
-#endif
   }
 }
 

@@ -50,6 +50,7 @@ ctest --test-dir "$build" --verbose -j "$jobs" "$@" </dev/null 2>&1 | awk -v sum
       split(line, word, /[ ,]+/)
       counted[id] = 1; passed[id] = word[1]; failed[id] = word[3]; skipped[id] = word[5]
     }
+    if (line ~ /^(Test command|Working Directory|Test timeout computed to be): /) next
     if (line ~ /(^|[^a-z])skipped: /) { sub(/.*skipped: /, "", line); why[id] = why[id] "\n      skipped: " line }
     else output[id] = output[id] "      " line "\n"
     next
@@ -64,7 +65,9 @@ ctest --test-dir "$build" --verbose -j "$jobs" "$@" </dev/null 2>&1 | awk -v sum
     if (!counted[id]) { passed[id] = state == "passed"; failed[id] = state == "failed"; skipped[id] = state == "skipped" }
     if (state == "failed" && failed[id] == 0) failed[id] = 1
     all_passed += passed[id]; all_failed += failed[id]; all_skipped += skipped[id]
-    gsub(/ +\.+ */, " ", text)
+    gsub(/ *[.*]+ *(Passed|Failed)? +/, " ", text)
+    sub(/^[0-9]+: /, "", text)
+    sub(/Not Run/, "not built", text)
     print "  " state ": " text why[id]
     if (state == "failed") printf "%s", output[id]
     delete output[id]

@@ -41,7 +41,7 @@ struct Options {
 };
 
 /// Searches images with one cascade. Keeps its buffers: from the second image of a size (and the same options) on,
-/// nothing is allocated unless more windows pass than ever before. One detector serves one thread at a time; the
+/// nothing is allocated as long as no more than `room` windows pass. One detector serves one thread at a time; the
 /// cascade, which it refers to and which must outlive it, serves any number of detectors.
 ///
 /// Results are those of OpenCV 4.6 to 4.12 with one thread: the same rectangles in the same order. They depend neither
@@ -52,6 +52,8 @@ class Detector {
   explicit Detector(const Cascade& cascade, Isa isa = Isa::amx) : cascade_(&cascade), kernels_(cascade, isa) {}
   explicit Detector(const Cascade&& cascade, Isa isa = Isa::amx) = delete;
 
+  /// Windows that may pass without memory being asked for again. Photographs have hundreds of them.
+  static constexpr std::size_t room = 65536;
   /// Largest side of an image; a larger one is refused.
   static constexpr int max_side = 32767;
 
@@ -80,7 +82,10 @@ class Detector {
     int level = 0;
     int first = 0;
     int rows = 0;
-    std::vector<detail::Hit> hits;
+    // What was found: part of a workspace's list.
+    const detail::Workspace* workspace = nullptr;
+    std::size_t first_hit = 0;
+    std::size_t hits = 0;
   };
 
   static void check(const ImageView& image, const Options& options) {
@@ -115,7 +120,9 @@ class Detector {
   }
 
   void make_pieces() {
-    std::size_t count = 0;
+    pieces_.clear();
+    std::size_t windows = 0;
+    largest_piece_ = 0;
     int width = 0, height = 0;
     for (std::size_t i = 0; i < levels_.size(); ++i) {
       const Level& level = levels_[i];
@@ -127,17 +134,20 @@ class Detector {
       const int rows_per_piece = std::max(1, tall / level.step);
       const int pieces = (level.rows + rows_per_piece - 1) / rows_per_piece;
       for (int p = 0; p < pieces; ++p) {
-        if (count == pieces_.size()) pieces_.emplace_back();
-        Piece& piece = pieces_[count++];
+        Piece& piece = pieces_.emplace_back();
         piece.level = static_cast<int>(i);
         piece.first = static_cast<int>(static_cast<index_t>(level.rows) * p / pieces);
         piece.rows = static_cast<int>(static_cast<index_t>(level.rows) * (p + 1) / pieces) - piece.first;
-        piece.hits.reserve(256);
+        const std::size_t here = static_cast<std::size_t>(piece.rows) * static_cast<std::size_t>(level.columns);
+        largest_piece_ = std::max(largest_piece_, here);
+        windows += here;
         height = std::max(height, (piece.rows - 1) * level.step + cascade_->window().height);
       }
       width = std::max(width, level.size.width);
     }
-    pieces_used_ = static_cast<index_t>(count);
+    room_ = std::min(windows, room);
+    found_.reserve(room_);
+    grouper_.reserve(room_, levels_.size());
     shape_ = detail::StripShape(width, height, *cascade_);
     kernels_.compile(shape_);
   }
@@ -156,8 +166,11 @@ class Detector {
     }
     for (auto& buffer : buffers_) {
       buffer->taken.store(false, std::memory_order_relaxed);
-      kernels_.reserve(shape_, *buffer);
+      kernels_.reserve(shape_, largest_piece_, *buffer);
+      buffer->hits.reserve(room_);
+      buffer->hits.clear();
     }
+    const auto pieces = static_cast<index_t>(pieces_.size());
     const auto work = [&](index_t i) {
       detail::Workspace* buffer = nullptr;
       for (std::size_t k = 0; buffer == nullptr; k = (k + 1) % buffers_.size()) {
@@ -165,30 +178,32 @@ class Detector {
       }
       Piece& piece = pieces_[static_cast<std::size_t>(i)];
       const Level& level = levels_[static_cast<std::size_t>(piece.level)];
-      piece.hits.clear();
       const detail::Tables::Entry entry = tables_.entries[static_cast<std::size_t>(piece.level)];
       detail::build_strip(kernels_.rows(), gray, level, tables_.taps.data() + entry.horizontal,
                           tables_.taps.data() + entry.vertical, piece.first * level.step,
                           (piece.rows - 1) * level.step + cascade_->window().height, shape_, buffer->strip);
       const detail::Strip strip{buffer->strip.sums, buffer->strip.squares, piece.rows, level.columns, level.step,
                                 piece.first};
-      kernels_.scan(strip, *buffer, piece.hits);
+      piece.workspace = buffer;
+      piece.first_hit = buffer->hits.size();
+      kernels_.scan(strip, *buffer, buffer->hits);
+      piece.hits = buffer->hits.size() - piece.first_hit;
       buffer->taken.store(false, std::memory_order_release);
     };
     if (threads != nullptr) {
-      threads->parallel_for(pieces_used_, work);
+      threads->parallel_for(pieces, work);
     } else {
-      for (index_t i = 0; i < pieces_used_; ++i) work(i);
+      for (index_t i = 0; i < pieces; ++i) work(i);
     }
   }
 
   /// Candidates in the order of scales, rows and columns.
   void collect() {
     const int stages = static_cast<int>(cascade_->stages().size());
-    for (index_t i = 0; i < pieces_used_; ++i) {
-      const Piece& piece = pieces_[static_cast<std::size_t>(i)];
+    for (const Piece& piece : pieces_) {
       const Level& level = levels_[static_cast<std::size_t>(piece.level)];
-      for (const detail::Hit& hit : piece.hits) {
+      for (std::size_t i = 0; i < piece.hits; ++i) {
+        const detail::Hit& hit = piece.workspace->hits[piece.first_hit + i];
         const Rect box{detail::scaled(hit.column * level.step, level.scale),
                        detail::scaled(hit.row * level.step, level.scale), level.box.width, level.box.height};
         found_.push_back({box, 1, stages, hit.weight});
@@ -227,8 +242,9 @@ class Detector {
   std::vector<float> scales_;
   std::vector<Level> levels_;
   detail::Tables tables_;
-  std::vector<Piece> pieces_;  // keeps more than are used, with their memory
-  index_t pieces_used_ = 0;
+  std::vector<Piece> pieces_;
+  std::size_t largest_piece_ = 0;  // windows
+  std::size_t room_ = 0;
   detail::StripShape shape_;
   std::vector<std::unique_ptr<detail::Workspace>> buffers_;
   std::vector<std::uint8_t> gray_;

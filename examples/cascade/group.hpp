@@ -31,6 +31,17 @@ namespace detail {
 /// two cells already in one class are not compared again.
 class Grouper {
  public:
+  /// Takes the memory for `count` candidates of `sizes` sizes.
+  void reserve(std::size_t count, std::size_t sizes) {
+    runs_.reserve(sizes);
+    cells_.reserve(count);
+    keys_.reserve(count);
+    holders_.reserve(count);
+    order_.reserve(count);
+    cell_of_.reserve(count);
+    classes_.reserve(count);
+  }
+
   /// Groups `found` in place, keeping classes of more than `min_neighbors` >= 1 members in the order of their first.
   void group(std::vector<Detection>& found, int min_neighbors) {
     if (found.empty()) return;

@@ -30,6 +30,7 @@ struct Workspace {
   Tensor<std::uint32_t> tile;
   Tensor<std::uint8_t> masks;
   std::vector<Survivor> survivors;
+  std::vector<Hit> hits;
 };
 
 /// A cascade's programs for both steps, and the loops of the best instruction set that is allowed.
@@ -67,7 +68,8 @@ class Kernels {
     }
   }
 
-  void reserve(const StripShape& shape, Workspace& work) const {
+  /// Prepares `work` for strips of `shape` with at most `windows` windows.
+  void reserve(const StripShape& shape, std::size_t windows, Workspace& work) const {
     work.strip.reserve(shape);
     if (scan_ == nullptr) return;
     const index_t values = static_cast<index_t>(cascade_->window().width + 1) * (cascade_->window().height + 1);
@@ -76,7 +78,7 @@ class Kernels {
     constexpr index_t mask_bytes = 32;
     const index_t masks = mask_bytes * packed_.largest_stage;
     if (work.masks.size() < masks) work.masks = Tensor<std::uint8_t>(Shape{masks});
-    work.survivors.reserve(4096);
+    work.survivors.reserve(windows);
   }
 
   const RowKernels& rows() const { return rows_; }

@@ -8,6 +8,7 @@
 
 #include "mien/core/tensor.hpp"
 #include "mien/core/threads.hpp"
+#include "mien/kernels/parallel.hpp"
 
 namespace mien::fer {
 
@@ -64,39 +65,43 @@ namespace detail {
 class HeadObjective {
  public:
   HeadObjective(const Head& general, TensorView<const float> features, std::span<const int> labels,
-                TensorView<const float> bank, const HeadOptions& options)
-      : general_(general), options_(options) {
+                TensorView<const float> bank, const HeadOptions& options, const Threads& threads)
+      : general_(general), options_(options), threads_(threads) {
+    const auto classes = static_cast<std::size_t>(general.classes);
     for (index_t i = 0; i < features.shape()[0]; ++i) {
-      std::vector<double> target(static_cast<std::size_t>(general.classes), 0);
+      std::vector<double> target(classes, 0);
       target[static_cast<std::size_t>(labels[static_cast<std::size_t>(i)])] = 1;
       samples_.push_back(
           {features.data() + i * general.width, std::move(target), 1.0 / static_cast<double>(features.shape()[0])});
     }
     const index_t m = bank ? bank.shape()[0] : 0;
     for (index_t i = 0; i < m && options.replay > 0; ++i) {
-      std::vector<double> target(static_cast<std::size_t>(general.classes));
+      std::vector<double> target(classes);
       general.probabilities(bank.data() + i * general.width, target.data());
       samples_.push_back({bank.data() + i * general.width, std::move(target), options.replay / static_cast<double>(m)});
     }
+    pieces_ = (static_cast<index_t>(samples_.size()) + piece - 1) / piece;
+    partial_.resize(static_cast<std::size_t>(pieces_) * (general.values.size() + 1));
   }
 
-  /// Value and gradient at `head`.
+  /// Value and gradient at `head`. Pieces of the samples go over threads and are added in order.
   double operator()(const Head& head, std::vector<double>& gradient) const {
-    gradient.assign(head.values.size(), 0);
-    std::vector<double> p(static_cast<std::size_t>(head.classes));
+    const std::size_t size = head.values.size();
+    kernels::parallel_pieces(threads_, static_cast<index_t>(samples_.size()), piece,
+                             [&](index_t first, index_t last) MIEN_INLINE {
+                               double* out = partial_.data() + static_cast<std::size_t>(first / piece) * (size + 1);
+                               std::fill_n(out, size + 1, 0.0);
+                               for (index_t i = first; i < last; ++i)
+                                 add(head, samples_[static_cast<std::size_t>(i)], out, out + size);
+                             });
+    gradient.assign(size, 0);
     double value = 0;
-    for (const Sample& s : samples_) {
-      head.probabilities(s.feature, p.data());
-      for (index_t k = 0; k < head.classes; ++k) {
-        const auto at = static_cast<std::size_t>(k);
-        if (s.target[at] > 0) value -= s.weight * s.target[at] * std::log(std::max(p[at], 1e-300));
-        const double slope = s.weight * (p[at] - s.target[at]);
-        double* g = gradient.data() + k * (head.width + 1);
-        for (index_t i = 0; i < head.width; ++i) g[i] += slope * static_cast<double>(s.feature[i]);
-        g[head.width] += slope;
-      }
+    for (index_t p = 0; p < pieces_; ++p) {
+      const double* from = partial_.data() + static_cast<std::size_t>(p) * (size + 1);
+      for (std::size_t i = 0; i < size; ++i) gradient[i] += from[i];
+      value += from[size];
     }
-    for (std::size_t i = 0; i < gradient.size(); ++i) {
+    for (std::size_t i = 0; i < size; ++i) {
       const double d = head.values[i] - general_.values[i];
       value += options_.anchor * d * d;
       gradient[i] += 2 * options_.anchor * d;
@@ -110,9 +115,41 @@ class HeadObjective {
     std::vector<double> target;
     double weight;
   };
+  static constexpr index_t piece = 128;
+
+  MIEN_INLINE static void add(const Head& head, const Sample& s, double* gradient, double* value) {
+    constexpr index_t lanes = 8;
+    const index_t width = head.width, whole = width / lanes * lanes;
+    double z[16], largest = -INFINITY, sum = 0;
+    for (index_t k = 0; k < head.classes; ++k) {
+      const double* w = head.row(k);
+      double partial[lanes] = {};
+      for (index_t i = 0; i < whole; i += lanes)
+        for (index_t l = 0; l < lanes; ++l) partial[l] += w[i + l] * static_cast<double>(s.feature[i + l]);
+      double total = w[width];
+      for (index_t i = whole; i < width; ++i) total += w[i] * static_cast<double>(s.feature[i]);
+      for (index_t l = 0; l < lanes; ++l) total += partial[l];
+      z[k] = total;
+      largest = std::max(largest, total);
+    }
+    for (index_t k = 0; k < head.classes; ++k) sum += std::exp(z[k] - largest);
+    const double log_sum = largest + std::log(sum);
+    for (index_t k = 0; k < head.classes; ++k) {
+      const double target = s.target[static_cast<std::size_t>(k)];
+      if (target > 0) *value += s.weight * target * (log_sum - z[k]);
+      const double slope = s.weight * (std::exp(z[k] - log_sum) - target);
+      double* g = gradient + k * (width + 1);
+      for (index_t i = 0; i < width; ++i) g[i] += slope * static_cast<double>(s.feature[i]);
+      g[width] += slope;
+    }
+  }
+
   const Head& general_;
   HeadOptions options_;
+  const Threads& threads_;
   std::vector<Sample> samples_;
+  index_t pieces_ = 0;
+  mutable std::vector<double> partial_;
 };
 
 inline double dot(std::span<const double> a, std::span<const double> b) {
@@ -125,10 +162,11 @@ inline double dot(std::span<const double> a, std::span<const double> b) {
 
 /// Adapts `general` to a person's features (n, width) and labels, n >= 1, held to its own answers on `bank` (m, width),
 /// which may be empty. Minimizes the objective above by L-BFGS (Nocedal, "Updating quasi-Newton matrices with limited
-/// storage", 1980; ten pairs, backtracking line search). Deterministic; milliseconds per step.
+/// storage", 1980; ten pairs, backtracking line search). Bit-identical for any thread count.
 inline Head personalize_head(const Head& general, TensorView<const float> features, std::span<const int> labels,
-                             TensorView<const float> bank, const HeadOptions& options = {}) {
-  const detail::HeadObjective objective(general, features, labels, bank, options);
+                             TensorView<const float> bank, const HeadOptions& options, const Threads& threads) {
+  if (general.classes > 16) fail<ArgumentError>("a personal head has at most 16 classes");
+  const detail::HeadObjective objective(general, features, labels, bank, options, threads);
   Head head = general, next = general;
   std::vector<double> gradient, next_gradient, direction;
   double value = objective(head, gradient);

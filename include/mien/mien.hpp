@@ -34,3 +34,7 @@
 #include "mien/train/features.hpp"
 #include "mien/train/fit.hpp"
 #include "mien/train/progress.hpp"
+
+#ifdef MIEN_PRECOMPILED
+#include "mien/precompiled.hpp"
+#endif

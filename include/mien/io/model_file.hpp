@@ -4,7 +4,7 @@
 #include <cmath>
 #include <optional>
 
-#include "mien/io/network_json.hpp"
+#include "mien/io/model_limits.hpp"
 #include "mien/io/safetensors.hpp"
 
 namespace mien {
@@ -154,7 +154,8 @@ inline bool is_ignored(std::string_view name) {
   return name.size() >= suffix.size() && name.substr(name.size() - suffix.size()) == suffix;
 }
 
-/// Throws FormatError listing every tensor that is missing, mis-shaped or unexpected. Declared: name and shape each.
+/// Throws FormatError listing every tensor that is missing, mis-shaped, not of numbers with a point, or unexpected.
+/// Declared: name and shape each.
 template <class Declared>
 void check_tensors(const Safetensors& file, const std::vector<Declared>& declared, std::string_view what,
                    std::string_view extra_prefix = "extra.") {
@@ -171,6 +172,9 @@ void check_tensors(const Safetensors& file, const std::vector<Declared>& declare
       report("missing: " + std::string(name) + " " + shape.to_string());
     } else if (entry->rank > Shape::max_rank || entry->shape() != shape) {
       report("mis-shaped: " + entry->describe() + ", expected " + shape.to_string());
+    } else if (entry->dtype != Dtype::f32 && entry->dtype != Dtype::f64 && entry->dtype != Dtype::f16 &&
+               entry->dtype != Dtype::bf16) {
+      report("of another type: " + entry->describe() + ", expected F32, F64, F16 or BF16");
     }
   }
   std::sort(names.begin(), names.end());
@@ -253,9 +257,10 @@ std::vector<std::byte> model_bytes(Sequential<T>& net, const ModelInfo& info = {
 /// memory is taken for parameters, and at last the file's own test: a fixed input must give the stored output. Throws
 /// FormatError, beginning with `what`, that says what is wrong; tensors that do not fit are listed all at once.
 template <class T = float>
-Model<T> load_model(std::span<const std::byte> bytes, std::string_view what = "model file") {
+Model<T> load_model(std::span<const std::byte> bytes, std::string_view what = "model file",
+                    const ModelLimits& model_limits = {}) {
   const Safetensors file = parse_safetensors(bytes, {}, what);
-  const JsonLimits limits{.bytes = std::size_t{8} << 20};
+  const JsonLimits& limits = model_limits.json;
   Model<T> model;
 #if MIEN_HAS_EXCEPTIONS
   try {
@@ -264,16 +269,12 @@ Model<T> load_model(std::span<const std::byte> bytes, std::string_view what = "m
     const Json info = Json::parse(detail::need_metadata(file, "mien.model", what), limits);
     auto [chain, input] = network_from_json<T>(network);
     if (chain.layer_count() == 0) fail<FormatError>("a network without layers");
-    if (input.size() > (1 << 26)) fail<FormatError>("an input of shape " + input.to_string() + " is too large");
     Setup setup;
     chain.setup({input, {}}, setup);
     std::vector<std::pair<std::string_view, Shape>> declared;
     for (const Declaration& d : setup.declarations) declared.emplace_back(d.name, d.shape);
     detail::check_tensors(file, declared, "model");
-    const Memory memory = chain.memory_of(input.with_batch(1), 1, false);
-    if (memory.scratch > (std::size_t{1} << 32)) {
-      fail<FormatError>("one inference would take " + std::to_string(memory.scratch >> 20) + " MB");
-    }
+    detail::check_cost(chain, input, model_limits);
     model.network = std::move(chain);
     model.network.build(input);
     for (auto& p : model.network.parameters()) detail::from_file_order(*file.find(p.name), p);

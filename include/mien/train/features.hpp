@@ -13,7 +13,8 @@ namespace mien {
 class CachedFeatures : public Dataset {
  public:
   template <class T>
-  CachedFeatures(const Sequential<T>& net, index_t layers, const Dataset& dataset, Workspace& workspace, index_t batch = 128)
+  CachedFeatures(const Sequential<T>& net, index_t layers, const Dataset& dataset, Workspace& workspace,
+                 index_t batch = 128)
       : values_(net.shape_after(layers).with_batch(dataset.size())), classes_(dataset.classes()) {
     Batches batches(dataset, {.batch = batch, .shuffle = false, .prefetch = 1, .threads = 1});
     Tensor<T> converted, features;

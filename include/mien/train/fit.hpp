@@ -96,10 +96,12 @@ class Trainer {
       state_ = load_checkpoint<P>(options_.checkpoint, settings(), net_.parameters(), optimizer_,
                                   average_ ? &*average_ : nullptr, schedule_, best_);
     }
-    while (state_.epoch < options_.epochs && !state_.history.stopped_early) {
+    bool go_on = !out_of_patience();  // a resumed run may have ended so
+    while (state_.epoch < options_.epochs && go_on) {
       train_epoch();
-      if (!finish_epoch()) break;
+      go_on = finish_epoch();
     }
+    state_.history.stopped_early = out_of_patience() && state_.epoch < options_.epochs;
     if (options_.restore_best && !best_.empty()) {
       for (std::size_t i = 0; i < best_.size(); ++i) net_.parameters()[i].value = best_[i];
     } else if (average_) {
@@ -121,6 +123,7 @@ class Trainer {
     if (o.patience < 0) fail<ArgumentError>("patience must not be negative");
     if (o.first_layer < 0 || o.first_layer >= net_.layer_count()) fail<ArgumentError>("first_layer is no layer");
     if (train_.size() == 0) fail<ArgumentError>("the training set is empty");
+    if (o.validation && o.validation->size() == 0) fail<ArgumentError>("the validation set is empty");
     const auto fits = [&](const Dataset& d, const char* which) {
       const Shape& input = net_.shape_after(o.first_layer);
       if (d.shape() != input) {
@@ -137,19 +140,52 @@ class Trainer {
     bool any = false;
     for (const auto& p : net_.parameters()) any = any || p.trainable();
     if (!any) fail<ArgumentError>("nothing to train: every parameter is frozen");
+    if (o.first_layer > net_.frozen_prefix()) {
+      fail<ArgumentError>("first_layer is " + std::to_string(o.first_layer) + ", but only the first " +
+                          std::to_string(net_.frozen_prefix()) + " layers are frozen: freeze those left out");
+    }
   }
 
   /// All that decides what a run computes, as text.
   std::string settings() const {
     const FitOptions& o = options_;
     const Optimizer& opt = optimizer_.optimizer();
-    std::string text = "seed " + std::to_string(o.seed) + ", epochs " + std::to_string(o.epochs) + ", batch " +
-                       std::to_string(o.batch) + ", samples " + std::to_string(train_.size()) + ", optimizer " +
-                       opt.name() + " rate " + std::to_string(opt.learning_rate()) + " decay " +
-                       std::to_string(opt.weight_decay()) + " momentum " + std::to_string(opt.sgd().momentum) +
-                       ", schedule " + o.schedule.to_string() + ", smoothing " +
-                       std::to_string(o.loss.label_smoothing) + ", average " + std::to_string(o.average_decay) +
-                       ", mixup " + std::to_string(o.mixup_alpha) + (o.drop_last ? ", drop last" : "");
+    std::string text = "seed " + std::to_string(o.seed);
+    const auto add = [&](const char* name, auto value) {
+      text += std::string(", ") + name + " " + Json(value).write();  // the shortest form that is exact
+    };
+    add("epochs", o.epochs);
+    add("batch", o.batch);
+    add("samples", train_.size());
+    text += std::string(", optimizer ") + opt.name();
+    add("rate", opt.learning_rate());
+    add("decay", opt.weight_decay());
+    if (opt.method() == Optimizer::Method::sgd) {
+      add("momentum", opt.sgd().momentum);
+      if (opt.sgd().nesterov) text += ", nesterov";
+    } else {
+      add("beta1", opt.adam().beta1);
+      add("beta2", opt.adam().beta2);
+      add("epsilon", opt.adam().epsilon);
+      add("rate decay", opt.adam().learning_rate_decay);
+    }
+    if (opt.decay_only_weights) text += ", decay only weights";
+    if (opt.clip_norm > 0) add("clip norm", opt.clip_norm);
+    if (opt.clip_value > 0) add("clip value", opt.clip_value);
+    for (const ParameterGroup& group : opt.groups) {
+      text += ", group " + group.match;
+      add("scale", group.learning_rate_scale);
+      add("decay", group.weight_decay);
+    }
+    text += ", schedule " + o.schedule.to_string();
+    add("smoothing", o.loss.label_smoothing);
+    for (const float weight : o.loss.class_weights) add("class weight", weight);
+    add("average", o.average_decay);
+    add("mixup", o.mixup_alpha);
+    if (o.drop_last) text += ", drop last";
+    if (o.validation) add("validation samples", o.validation->size());
+    if (o.restore_best) text += ", restore best";
+    if (o.first_layer > 0) add("first layer", o.first_layer);
     for (const std::string& name : net_.frozen_names()) text += ", frozen " + name;
     return o.settings.empty() ? text : text + ", " + o.settings;
   }
@@ -271,20 +307,24 @@ class Trainer {
     }
     if (average_) average_->swap(net_.parameters());
     state_.bad_epochs = better ? 0 : state_.bad_epochs + 1;
-    const bool minimize = schedule_.watches_loss();
-    schedule_.observe(minimize ? report.validation_loss : report.validation_accuracy);
+    if (options_.validation) {
+      schedule_.observe(schedule_.watches_loss() ? report.validation_loss : report.validation_accuracy);
+    } else {
+      schedule_.observe(schedule_.watches_loss() ? report.train_loss : report.train_accuracy);
+    }
     ++state_.epoch;
     state_.batch = 0;
     state_.loss_sum = state_.seconds = 0;
     state_.correct = state_.seen = 0;
     if (!options_.checkpoint.empty()) write_checkpoint();
-    bool go_on = true;
-    if (options_.patience > 0 && options_.validation && state_.bad_epochs >= options_.patience) {
-      state_.history.stopped_early = state_.epoch < options_.epochs;
-      go_on = false;
-    }
+    state_.history.stopped_early = out_of_patience() && state_.epoch < options_.epochs;
+    bool go_on = !out_of_patience();
     if (options_.observer) go_on = options_.observer->epoch(report, state_.history) && go_on;
     return go_on;
+  }
+
+  bool out_of_patience() const {
+    return options_.patience > 0 && options_.validation && state_.bad_epochs >= options_.patience;
   }
 
   void write_checkpoint() {

@@ -109,7 +109,8 @@ class SafetensorsParser {
       in_.expect(':');
       const unsigned bit = field == "dtype" ? 1U : field == "shape" ? 2U : field == "data_offsets" ? 4U : 0U;
       if (bit == 0) in_.error_at(field_at, {"unknown field ", in_quotes(field), " in tensor ", in_quotes(entry.name)});
-      if ((seen & bit) != 0) in_.error_at(field_at, {in_quotes(field), " stands twice in tensor ", in_quotes(entry.name)});
+      if ((seen & bit) != 0)
+        in_.error_at(field_at, {in_quotes(field), " stands twice in tensor ", in_quotes(entry.name)});
       seen |= bit;
       if (bit == 1) read_dtype(entry);
       if (bit == 2) read_shape(entry);
