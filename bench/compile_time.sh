@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What a user pays to compile the README's first program: seconds and peak memory at -O2, best of three, without ccache,
-# and the size of the stripped program. The goal is 3 s. Beside it an empty program and one with the standard headers
-# that mien includes, to tell a slow machine from a slow library.
+# and the size of the stripped program: from the headers alone, and with the library mien::precompiled (whose own
+# compilation, once per project, is the last row). The goal is 3 s. Beside it an empty program and one with the standard
+# headers that mien includes, to tell a slow machine from a slow library.
 #
 #   bench/compile_time.sh [COMPILER...]      (default: g++ and clang++, where installed)
 set -eu
@@ -19,25 +20,36 @@ if [ $# -eq 0 ]; then
 fi
 printf '%-12s %-28s %8s %8s %12s\n' compiler program seconds MB 'stripped kB'
 for compiler in "${compilers[@]}"; do
-  for program in empty standard readme; do
+  for program in empty standard readme library precompiled; do
     python3 - "$compiler" "$work/$program" "$PWD/include" <<'PYTHON'
 import os, resource, subprocess, sys, time
 
 compiler, program, include = sys.argv[1:]
 environment = dict(os.environ, CCACHE_DISABLE="1")
+folder, name = os.path.split(program)
+command = [compiler, "-std=c++20", "-O2", "-pthread", "-I" + include]
+library = os.path.join(folder, "library.o")
+if name == "library":
+    command += ["-c", os.path.join(include, "mien/precompiled.cpp"), "-o", library]
+elif name == "precompiled":
+    command += ["-DMIEN_PRECOMPILED", os.path.join(folder, "readme.cpp"), library, "-o", program]
+else:
+    command += [program + ".cpp", "-o", program]
 best = None
-for _ in range(3):
+for _ in range(1 if name == "library" else 3):
     start = time.monotonic()
-    subprocess.run([compiler, "-std=c++20", "-O2", "-pthread", "-I" + include, program + ".cpp", "-o", program],
-                   check=True, env=environment)
+    subprocess.run(command, check=True, env=environment)
     seconds = time.monotonic() - start
     best = seconds if best is None else min(best, seconds)
 # Of the largest process that the compiler driver started.
 megabytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-subprocess.run(["strip", program], check=True)
-names = {"empty": "empty", "standard": "standard headers only", "readme": "the README's first program"}
-print("%-12s %-28s %8.2f %8.0f %12.0f" % (os.path.basename(compiler), names[os.path.basename(program)], best, megabytes,
-                                        os.path.getsize(program) / 1000))
+size = 0
+if name != "library":
+    subprocess.run(["strip", program], check=True)
+    size = os.path.getsize(program) / 1000
+names = {"empty": "empty", "standard": "standard headers only", "readme": "the README's first program",
+         "precompiled": "... with mien::precompiled", "library": "mien::precompiled, once"}
+print("%-12s %-28s %8.2f %8.0f %12.0f" % (os.path.basename(compiler), names[name], best, megabytes, size))
 PYTHON
   done
 done

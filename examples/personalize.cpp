@@ -245,20 +245,24 @@ int main(int argc, char** argv) {
   CLI::App app("Adapts an expression model to a person's face from a few pictures.", "personalize");
   Settings s;
   s.common.add_to(app);
-  app.add_option("--model", s.model, "Model file written by train_fer")->required();
-  app.add_option("--personal", s.personal, "Start from this delta, made over the same model");
+  app.add_option("--model", s.model, "Model file written by train_fer")->required()->check(fer::not_empty());
+  app.add_option("--personal", s.personal, "Start from this delta, made over the same model")->check(fer::not_empty());
   app.add_option("--faces", s.faces,
                  "Folder <class>/<take>-<n>.jpg|png|pgm of one person, or <person>/<class>/... of several")
-      ->required();
-  app.add_option("--out", s.out, "Delta to write; for several persons -<person> is added to its name")->required();
-  app.add_option("--boxes", s.boxes, "CSV of face boxes, columns file,x,y,w,h; files relative to --faces");
+      ->required()
+      ->check(fer::not_empty());
+  app.add_option("--out", s.out, "Delta to write; for several persons -<person> is added to its name")
+      ->required()
+      ->check(fer::not_empty());
+  app.add_option("--boxes", s.boxes, "CSV of face boxes, columns file,x,y,w,h; files relative to --faces")
+      ->check(fer::not_empty());
   app.add_option("--shots", s.shots, "Adapt on at most this many pictures per class (0: all)")
       ->check(CLI::NonNegativeNumber);
   app.add_option("--head", s.head, "linear: anchored softmax regression; full: all dense layers by Adam")
       ->check(CLI::IsMember({"linear", "full"}));
   app.add_option("--keep", s.keep, "linear: how strongly general answers are kept; 0 not at all, 1 as measured best")
-      ->check(CLI::Range(0.0, 100.0));
-  app.add_option("--general-data", s.general_data, "FER2013, to measure what is forgotten");
+      ->check(fer::number_in(0, 100, "from 0 to 100"));
+  app.add_option("--general-data", s.general_data, "FER2013, to measure what is forgotten")->check(fer::not_empty());
   app.add_option("--max-bad", s.max_bad, "Leave out up to this many damaged pictures of it")
       ->check(CLI::NonNegativeNumber);
   return fer::run_program(app, argc, argv, [&] { return personalize(s); });

@@ -216,7 +216,8 @@ int main(int argc, char** argv) {
   Settings s;
   s.common.add_to(app);
   const std::vector<std::string> names(fer::network_names.begin(), fer::network_names.end());
-  app.add_option("--data", s.data, "Folder of class folders, fer2013.csv or icml_face_data.csv");
+  app.add_option("--data", s.data, "Folder of class folders, fer2013.csv or icml_face_data.csv")
+      ->check(fer::not_empty());
   app.add_option("--model", s.model,
                  "Network; unless told otherwise it is trained as published (default: mien-s, or "
                  "tiny without --data)")
@@ -224,14 +225,15 @@ int main(int argc, char** argv) {
   auto* epochs = app.add_option("--epochs", s.epochs, "Passes over the training set")->check(CLI::Range(1, 100000));
   auto* batch = app.add_option("--batch", s.batch, "Faces per step")->check(CLI::Range(1, 65536));
   app.add_option("--optimizer", s.optimizer, "sgd, adam or adamw")->check(CLI::IsMember({"sgd", "adam", "adamw"}));
-  auto* rate = app.add_option("--learning-rate", s.learning_rate, "Highest learning rate")->check(CLI::PositiveNumber);
+  auto* rate = app.add_option("--learning-rate", s.learning_rate, "Highest learning rate")
+                   ->check(fer::number_in(1e-30, 1e30, "from 1e-30 to 1e30"));
   app.add_option("--schedule", s.schedule,
                  "constant, step:EVERY,FACTOR, cosine:warmup=N, one_cycle or plateau; lengths in epochs");
   app.add_option("--precision", s.precision, "fp32, or bf16: bfloat16 activations, float parameters")
       ->check(CLI::IsMember({"fp32", "bf16"}));
   app.add_option("--augment", s.augment, "none, light or strong (default: the recipe's)")
       ->check(CLI::IsMember({"none", "light", "strong"}));
-  app.add_option("--out", s.out, "Folder for model, checkpoint, history.csv and report.html");
+  app.add_option("--out", s.out, "Folder for model, checkpoint, history.csv and report.html")->check(fer::not_empty());
   app.add_flag("--resume", s.resume, "Go on from the checkpoint in --out, if there is one");
   app.add_option("--checkpoint-every", s.checkpoint_batches, "Also save a checkpoint after every so many batches")
       ->check(CLI::NonNegativeNumber);
@@ -240,7 +242,8 @@ int main(int argc, char** argv) {
       ->check(CLI::NonNegativeNumber);
   app.add_option("--persons", s.persons, "Number of synthetic persons to train on")->check(CLI::Range(1, 100000));
   app.add_option("--export-synthetic", s.export_synthetic,
-                 "Write drawn faces to this folder instead of training: fer/ like FER2013, persons/ for personalize");
+                 "Write drawn faces to this folder instead of training: fer/ like FER2013, persons/ for personalize")
+      ->check(fer::not_empty());
 
   return fer::run_program(app, argc, argv, [&] {
     s.epochs_given = epochs->count() > 0;

@@ -4,8 +4,8 @@
 #   tests/run.sh [dev|asan|tsan] [arguments of ctest, such as -R conv2d]
 #
 # Closes with "N passed, N failed[, N skipped]". Test cases are counted where a test tells how many it has, else the test.
-# Exit status 0 only if nothing failed. CXX names another compiler; MIEN_BUILD another build folder; MIEN_FER2013 and
-# MIEN_DATA are data sets outside the repository that some tests use.
+# Exit status 0 only if nothing failed. CXX names another compiler, MIEN_BUILD another build folder, MIEN_PYTHON a Python
+# that has PyTorch; MIEN_FER2013 and MIEN_DATA are data sets outside the repository that some tests use.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 preset=dev
@@ -31,7 +31,7 @@ need_command python3 python3
 need_command strace strace
 install_missing || fail_early "could not install what is missing"
 
-cmake --preset "$preset" -B "$build" >/dev/null </dev/null || fail_early "could not configure $build"
+cmake --preset "$preset" -B "$build" ${MIEN_PYTHON:+-DMIEN_PYTHON="$MIEN_PYTHON"} >/dev/null </dev/null || fail_early "could not configure $build"
 # One broken program must not hide what the others have to say.
 cmake --build "$build" -j "$jobs" -- -k 0 </dev/null
 build_status=$?

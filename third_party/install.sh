@@ -3,7 +3,7 @@
 #
 #   need_command NAME... PACKAGE      one of the commands, or the package
 #   need_file PATH... PACKAGE         one of the files, or the package
-#   install_missing                   installs what was noted; exit status 2 if that is impossible
+#   install_missing                   installs what was noted; status 2 if that is impossible
 missing_packages=()
 
 need_command() {
@@ -37,12 +37,12 @@ install_missing() {
   local as_root=()
   if ! command -v apt-get >/dev/null 2>&1; then
     echo "Please install first (Debian's names): ${missing_packages[*]}" >&2
-    exit 2
+    return 2
   fi
   if [ "$(id -u)" -ne 0 ]; then
     if ! command -v sudo >/dev/null 2>&1; then
       echo "Neither root nor sudo. Please run: apt-get install ${missing_packages[*]}" >&2
-      exit 2
+      return 2
     fi
     as_root=(sudo)
   fi
@@ -57,7 +57,7 @@ install_missing() {
       cat "$log" >&2
       echo "apt-get could not install: ${missing_packages[*]}" >&2
       rm -f "$log"
-      exit 2
+      return 2
     fi
   fi
   rm -f "$log"

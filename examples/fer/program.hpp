@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <cstdio>
 #include <exception>
 #include <memory>
@@ -29,6 +30,22 @@ struct CommonOptions {
     app.add_flag("--json", json, "Print one JSON object as the last line of standard output");
   }
 };
+
+/// Checks a path option: an empty one (a variable that is not set) must not pass for one that is not given.
+inline CLI::Validator not_empty() {
+  return {[](std::string& text) { return text.empty() ? std::string("the path is empty") : std::string(); }, "",
+          "not empty"};
+}
+
+/// Checks that a number lies in [low, high]; unlike CLI11's own checks this refuses nan.
+inline CLI::Validator number_in(double low, double high, const char* range) {
+  return {[=](std::string& text) {
+            double value = NAN;
+            const bool inside = CLI::detail::lexical_cast(text, value) && value >= low && value <= high;
+            return inside ? std::string() : "'" + text + "' is no number " + range;
+          },
+          range, "number"};
+}
 
 /// Runs `body` and turns what goes wrong into one line on standard error: exit status 2. `body` returns the status.
 template <class Body>

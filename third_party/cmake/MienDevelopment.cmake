@@ -22,6 +22,11 @@ if(MIEN_SANITIZE)
   target_link_options(mien_development INTERFACE ${mien_sanitize_flags})
 endif()
 
+# Compiled like everything that links it, sanitizers above all.
+target_link_libraries(mien_precompiled PRIVATE mien_development)
+set_target_properties(mien_precompiled PROPERTIES CXX_EXTENSIONS OFF CXX_COMPILER_LAUNCHER
+                                                                     "${CMAKE_CXX_COMPILER_LAUNCHER}")
+
 # Stops with the name of the Debian package if `target` does not exist.
 function(mien_require target package purpose)
   if(NOT TARGET ${target})

@@ -6,9 +6,10 @@
 
 namespace mien::kernels::detail {
 
-/// A run of `length` consecutive values, `x` elements behind a pixel's first one.
+/// A run of `length` consecutive values, `x` elements behind a pixel's first one, and the rows of weights that they
+/// meet, the first of them `w` elements behind the panel's first.
 struct Segment {
-  index_t x, length;
+  index_t x, w, length;
 };
 
 /// What a weight-gradient block runs over: x and dy values of `images` x `rows` x `columns` pixels, with the distance
@@ -32,8 +33,8 @@ struct BlockKernels {
   int widest = 0;  // index of the widest panel there is
   /// Pixels that one call of correlate[i] computes; at most max_pixels.
   index_t pixels[3] = {};
-  /// out[p][0..panel) = start + sum over segments and their elements c of pixels[p][segment.x + c] * w[c'][0..panel),
-  /// where w runs on from segment to segment. `start` is one panel for all pixels, or null: then out[p] itself.
+  /// out[p][0..panel) = start + sum over segments and their elements c of pixels[p][segment.x + c] *
+  /// w[segment.w + c * panel][0..panel). `start` is one panel for all pixels, or null: then out[p] itself.
   void (*correlate[3])(const T* const* pixels, const Segment* segments, index_t count, const T* w, const T* start,
                        T* const* out) = {};
   /// sum[j][0..panel) += sum over pixels of x[pixel][j] * dy[pixel][0..panel), for sizes[i] values j; the last is 1.

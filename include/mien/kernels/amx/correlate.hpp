@@ -9,7 +9,8 @@
 
 #include "mien/core/threads.hpp"
 #include "mien/kernels/amx/tiles.hpp"
-#include "mien/kernels/correlate.hpp"
+#include "mien/kernels/correlation.hpp"
+#include "mien/kernels/scratch.hpp"
 
 namespace mien::kernels::detail::amx {
 

@@ -16,7 +16,7 @@ using Vector = float __attribute__((vector_size(32), aligned(4), may_alias));
 constexpr int lanes = 8;
 
 template <int P, int V>
-MIEN_AVX2 void correlate(const float* const* pixels, const Segment* segments, index_t count, const float* w,
+MIEN_AVX2 void correlate(const float* const* pixels, const Segment* segments, index_t count, const float* panel,
                          const float* start, float* const* out) {
   Vector sum[P][V];
 #pragma GCC unroll 16
@@ -29,6 +29,7 @@ MIEN_AVX2 void correlate(const float* const* pixels, const Segment* segments, in
 #pragma GCC unroll 16
     for (int p = 0; p < P; ++p) x[p] = pixels[p] + segments[i].x;
     const index_t length = segments[i].length;
+    const float* w = panel + segments[i].w;
     for (index_t c = 0; c < length; ++c, w += lanes * V) {
       Vector weights[V];
 #pragma GCC unroll 4

@@ -16,7 +16,7 @@ using Vector = float __attribute__((vector_size(64), aligned(4), may_alias));
 constexpr int lanes = 16;
 
 template <int P, int V>
-MIEN_AVX512 void correlate(const float* const* pixels, const Segment* segments, index_t count, const float* w,
+MIEN_AVX512 void correlate(const float* const* pixels, const Segment* segments, index_t count, const float* panel,
                            const float* start, float* const* out) {
   Vector sum[P][V];
 #pragma GCC unroll 16
@@ -29,6 +29,7 @@ MIEN_AVX512 void correlate(const float* const* pixels, const Segment* segments, 
 #pragma GCC unroll 16
     for (int p = 0; p < P; ++p) x[p] = pixels[p] + segments[i].x;
     const index_t length = segments[i].length;
+    const float* w = panel + segments[i].w;
     for (index_t c = 0; c < length; ++c, w += lanes * V) {
       Vector weights[V];
 #pragma GCC unroll 4
@@ -82,8 +83,8 @@ MIEN_AVX512 void weights(const WeightsBlock<float>& block, float* into) {
 inline const BlockKernels<float>& float_blocks() {
   static constexpr BlockKernels<float> table{lanes,
                                              2,
-                                             {12, 12, 6},
-                                             {correlate<12, 1>, correlate<12, 2>, correlate<6, 4>},
+                                             {12, 8, 6},
+                                             {correlate<12, 1>, correlate<8, 2>, correlate<6, 4>},
                                              {{weights<6, 1>, weights<4, 1>, weights<1, 1>},
                                               {weights<6, 2>, weights<4, 2>, weights<1, 2>},
                                               {weights<6, 4>, weights<4, 4>, weights<1, 4>}},

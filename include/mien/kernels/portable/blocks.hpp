@@ -6,17 +6,19 @@
 namespace mien::kernels::detail::portable {
 
 template <class T, int P, int W>
-void correlate(const T* const* pixels, const Segment* segments, index_t count, const T* w, const T* start,
+void correlate(const T* const* pixels, const Segment* segments, index_t count, const T* panel, const T* start,
                T* const* out) {
   T sum[P][W];
   for (int p = 0; p < P; ++p)
     for (int v = 0; v < W; ++v) sum[p][v] = (start != nullptr ? start : out[p])[v];
-  for (index_t i = 0; i < count; ++i)
+  for (index_t i = 0; i < count; ++i) {
+    const T* w = panel + segments[i].w;
     for (index_t c = 0; c < segments[i].length; ++c, w += W)
       for (int p = 0; p < P; ++p) {
         const T value = pixels[p][segments[i].x + c];
         for (int v = 0; v < W; ++v) sum[p][v] += value * w[v];
       }
+  }
   for (int p = 0; p < P; ++p)
     for (int v = 0; v < W; ++v) out[p][v] = sum[p][v];
 }

@@ -1,0 +1,94 @@
+// Forward and backward data, the general way: a block takes neighbouring pixels of a padded copy of the image.
+#pragma once
+
+#include "mien/kernels/blocks.hpp"
+#include "mien/kernels/correlation.hpp"
+
+namespace mien::kernels::detail {
+
+/// How a correlation is cut into pieces and what it needs of scratch; does not depend on the number of threads.
+template <class S, class T>
+struct CorrelationPlan {
+  static constexpr index_t copy_budget = 512 * 1024;  // bytes of padded image per piece, to stay in the second cache
+  static constexpr index_t wanted_pieces = 8;
+
+  CorrelationPlan(const Correlation& c, const BlockKernels<T>& kernels) {
+    for (index_t left = c.outputs; left > 0; left -= kernels.lanes << panel_index(kernels, left)) {
+      const int index = panel_index(kernels, left);
+      panel_values += c.depth * c.taps() * (kernels.lanes << index);
+      ++panels;
+    }
+    copies = !std::is_same_v<S, T> || !c.place.is_identity();
+    const index_t row_bytes = c.place.padded_width * c.place.channels * static_cast<index_t>(sizeof(T));
+    const index_t image_bytes = row_bytes * c.place.padded_height;
+    images = 1;
+    rows = c.out_height;
+    if (image_bytes < copy_budget && c.batch > 1) {
+      images = copy_budget / (image_bytes > 0 ? image_bytes : 1);
+      const index_t share = (c.batch + wanted_pieces - 1) / wanted_pieces;
+      if (images > share) images = share;
+    } else {
+      const index_t fit = (copy_budget / row_bytes - c.dilation_h * (c.kernel_h - 1)) / c.stride_h;
+      const index_t split = (wanted_pieces + c.batch - 1) / c.batch;
+      rows = (c.out_height + split - 1) / split;
+      if (rows > fit) rows = fit;
+      const index_t least = (24 + c.out_width - 1) / c.out_width;
+      if (rows < least) rows = least;
+      if (rows > c.out_height) rows = c.out_height;
+    }
+    row_pieces = (c.out_height + rows - 1) / rows;
+    pieces = (c.batch + images - 1) / images * row_pieces;
+    const index_t all_panels = panels * c.groups;
+    panel_pieces = pieces >= wanted_pieces ? 1 : (wanted_pieces + pieces - 1) / pieces;
+    if (panel_pieces > all_panels) panel_pieces = all_panels;
+    pixels = images * rows * c.out_width;
+    copied_rows = images > 1 ? c.place.padded_height : (rows - 1) * c.stride_h + c.dilation_h * (c.kernel_h - 1) + 1;
+    if (copied_rows > c.place.padded_height) copied_rows = c.place.padded_height;
+    copied_values = copies ? images * copied_rows * c.place.padded_width * c.place.channels : 0;
+  }
+
+  index_t panels = 0, panel_values = 0;  // of one group
+  bool copies = false;
+  index_t images, rows, row_pieces, pieces, panel_pieces;
+  index_t pixels, copied_rows, copied_values;  // of one piece
+};
+
+/// One panel of outputs for the pixels of `table`: out + pixel * out_pitch (+ panel values) is assigned, in passes.
+template <class T>
+inline void correlate_panel(const Correlation& c, const BlockKernels<T>& kernels, int index, index_t pitch,
+                            const T* const* table, index_t pixels, index_t offset, const T* weights, const T* start,
+                            T* out, index_t out_pitch) {
+  const index_t panel = kernels.lanes << index, block = kernels.pixels[index];
+  const index_t budget = PassWalker::pass_values / panel;
+  alignas(64) T spill[BlockKernels<T>::max_pixels * BlockKernels<T>::max_panel];
+  alignas(64) T zero[BlockKernels<T>::max_panel] = {};
+  if (start == nullptr) start = zero;
+  PassWalker walker(c, c.has_joined_columns());
+  for (bool first = true; walker.next(budget); first = false) {
+    Segment segments[PassWalker::max_parts];
+    for (index_t q = 0; q < walker.count; ++q) {
+      const PassWalker::Part& part = walker.parts[q];
+      segments[q] = {part.r * c.dilation_h * pitch + part.s * c.dilation_w * c.place.channels + part.begin + offset,
+                     part.row * panel, part.end - part.begin};
+    }
+    for (index_t p = 0; p < pixels; p += block) {
+      T* to[BlockKernels<T>::max_pixels];
+      const index_t valid = pixels - p < block ? pixels - p : block;
+      for (index_t q = 0; q < valid; ++q) to[q] = out + (p + q) * out_pitch;
+      for (index_t q = valid; q < block; ++q) to[q] = spill + q * panel;
+      kernels.correlate[index](table + p, segments, walker.count, weights, first ? start : nullptr, to);
+    }
+  }
+}
+
+/// True where zero padding meets weights that are not finite: there products with padding, which the definition leaves
+/// out, would make NaN.
+template <class S, class T>
+inline bool padding_matters(const Correlation& c, const CorrelationPlan<S, T>& plan, const T* checks) {
+  if (c.place.is_identity()) return false;
+  T sum{0};
+  for (index_t p = 0; p < plan.panels * c.groups; ++p) sum += checks[p];
+  return !(sum == T{0});
+}
+
+}  // namespace mien::kernels::detail
