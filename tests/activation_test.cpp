@@ -13,7 +13,7 @@ using namespace mien;
 
 namespace {
 
-constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
 template <class T, class L>
@@ -49,7 +49,7 @@ TEST_CASE_TEMPLATE("activations: the function, rounded once", T, float, double, 
 }
 
 TEST_CASE("activations: the ends of the range") {
-  const auto x = row<float>({-infinity, -1e30f, -0.f, 0.f, 1e30f, infinity, nan});
+  const auto x = row<float>({-infinity, -1e30f, -0.f, 0.f, 1e30f, infinity, not_a_number});
   const auto relu = infer(Relu{}, x);
   CHECK(relu[0] == 0);
   CHECK_FALSE(std::signbit(relu[2]));
@@ -65,7 +65,7 @@ TEST_CASE("activations: the ends of the range") {
   CHECK(std::isnan(leaky[6]));
   Sequential<float> bad{LeakyRelu{-0.1f}};
   CHECK_THROWS_AS(bad.build({3}), ArgumentError);
-  Sequential<float> worse{LeakyRelu{nan}};
+  Sequential<float> worse{LeakyRelu{not_a_number}};
   CHECK_THROWS_AS(worse.build({3}), ArgumentError);
 }
 
@@ -75,7 +75,7 @@ TEST_CASE("Softmax: sums to one where exp would overflow") {
   CHECK(y[2] == 0);
   CHECK(y[0] == doctest::Approx(1 / (2 + std::exp(-1.0))));
   CHECK(y[0] + y[1] + y[2] + y[3] == doctest::Approx(1));
-  const auto bad = infer(Softmax{}, row<float>({nan, 1, 2}));
+  const auto bad = infer(Softmax{}, row<float>({not_a_number, 1, 2}));
   for (float v : bad) CHECK(std::isnan(v));
 }
 
@@ -130,7 +130,7 @@ TEST_CASE("Dropout: off in inference and when frozen; every layer and step draws
   net.freeze("");
   net.forward(x.view(), y.view(), workspace, 1, 0);
   CHECK(test::same_bits(y, x));
-  for (const float rate : {-0.1f, 1.f, nan}) {
+  for (const float rate : {-0.1f, 1.f, not_a_number}) {
     Sequential<float> bad{Dropout{rate}};
     CHECK_THROWS_AS(bad.build({3}), ArgumentError);
   }

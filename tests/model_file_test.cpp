@@ -115,6 +115,15 @@ S small() {
   return net;
 }
 
+/// Whether byte `at` belongs to the name under which the header's checksum stands: without that name there is none.
+bool names_checksum(const Bytes& bytes, std::size_t at) {
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  const std::string_view name = "mien.header_crc32c";
+  const std::size_t found = text.find(name);
+  REQUIRE(found != text.npos);
+  return at >= found && at < found + name.size();
+}
+
 std::string refusal(const Bytes& bytes, const ModelLimits& limits = {}) {
   return message_of<FormatError>([&] { (void)load_model<float>(bytes, "it", limits); });
 }
@@ -189,8 +198,8 @@ TEST_CASE("model file: one file for every scalar") {
   const Tensor<double> yd = wide.network.infer(xd.view(), workspace);
   const Tensor<bfloat16> yb = coarse.network.infer(xb.view(), workspace);
   CHECK(test::largest_difference(y, yd) < 1e-5);
-  std::vector<float> rounded;
-  for (const bfloat16 v : yb) rounded.push_back(static_cast<float>(v));
+  Tensor<float> rounded(y.shape());
+  for (index_t i = 0; i < y.size(); ++i) rounded[i] = static_cast<float>(yb[i]);
   CHECK(test::largest_difference(rounded, y) < 0.05);
 }
 
@@ -310,6 +319,7 @@ TEST_CASE("model file: damage is found") {
   }
   // Every flipped byte, of the data and of the header.
   for (std::size_t at = 0; at < good.size(); at += at < 64 ? 1 : 13) {
+    if (names_checksum(good, at)) continue;
     CAPTURE(at);
     Bytes bad = good;
     bad[at] ^= std::byte{0x10};
@@ -411,7 +421,8 @@ TEST_CASE("model file: a hostile network is refused before memory is taken") {
   }
   CHECK(contains(refusal_of(layers(conv("groups", "3"))), "multiples of groups"));
   CHECK(contains(refusal_of(layers(conv("bias", "1"))), "bias"));
-  CHECK(contains(refusal_of(layers(conv("filters", "1048576"))), "mis-shaped"));  // its weight is not there
+  CHECK(contains(refusal_of(layers(conv("filters", "1000"))), "missing: c.weight (1000, 2, 3, 3)"));
+  CHECK(contains(refusal_of(layers(conv("filters", "1048576"))), "values"));
   CHECK(contains(refusal_of(layers(conv("padding_top", "1048576"))), "do not fit"));
   CHECK(contains(refusal_of(layers(R"({"name":"d","kind":"Dropout","rate":1.0})")), "rate"));
   CHECK(contains(refusal_of(layers(R"({"name":"d","kind":"Dropout"})")), "rate"));
@@ -485,6 +496,8 @@ TEST_CASE("delta: only what was trained, only over its base") {
   // No delta, a damaged one, one with a tensor that does not fit, one that changes nothing for lack of a float.
   CHECK_THROWS_AS(apply_delta(other, model_bytes(base)), FormatError);
   for (std::size_t at = 0; at < delta.size(); at += 41) {
+    if (names_checksum(delta, at)) continue;
+    CAPTURE(at);
     Bytes bad = delta;
     bad[at] ^= std::byte{4};
     S unchanged = base;

@@ -14,7 +14,7 @@ using S = Sequential<float>;
 
 namespace {
 
-constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
 template <class L>
@@ -76,7 +76,7 @@ TEST_CASE("MaxPool2d: padding never wins, NaN always does") {
   CHECK(lowest.dx[0] == 1);
   for (std::size_t at = 0; at < 4; ++at) {
     std::vector<float> values{1, infinity, -infinity, 2};
-    values[at] = nan;
+    values[at] = not_a_number;
     const auto bad = passed(MaxPool2d{2}, {2, 2, 1}, values);
     CHECK(std::isnan(bad.y[0]));
     CHECK(bad.dx[static_cast<index_t>(at)] == 1);

@@ -65,9 +65,11 @@ ctest --test-dir "$build" --verbose -j "$jobs" "$@" </dev/null 2>&1 | awk -v sum
     if (!counted[id]) { passed[id] = state == "passed"; failed[id] = state == "failed"; skipped[id] = state == "skipped" }
     if (state == "failed" && failed[id] == 0) failed[id] = 1
     all_passed += passed[id]; all_failed += failed[id]; all_skipped += skipped[id]
-    gsub(/ *[.*]+ *(Passed|Failed)? +/, " ", text)
+    gsub(/ +[.][.*]*/, " ", text)
+    gsub(/ (Passed|Failed) +/, " ", text)
     sub(/^[0-9]+: /, "", text)
     sub(/Not Run/, "not built", text)
+    gsub(/ +/, " ", text)
     print "  " state ": " text why[id]
     if (state == "failed") printf "%s", output[id]
     delete output[id]

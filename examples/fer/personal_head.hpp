@@ -161,11 +161,26 @@ inline double dot(std::span<const double> a, std::span<const double> b) {
 }  // namespace detail
 
 /// Adapts `general` to a person's features (n, width) and labels, n >= 1, held to its own answers on `bank` (m, width),
-/// which may be empty. Minimizes the objective above by L-BFGS (Nocedal, "Updating quasi-Newton matrices with limited
-/// storage", 1980; ten pairs, backtracking line search). Bit-identical for any thread count.
+/// which may be empty. Throws ShapeError or ArgumentError where these do not fit. Minimizes the objective above by
+/// L-BFGS (Nocedal, "Updating quasi-Newton matrices with limited storage", 1980; ten pairs, backtracking line search).
+/// Bit-identical for any thread count.
 inline Head personalize_head(const Head& general, TensorView<const float> features, std::span<const int> labels,
                              TensorView<const float> bank, const HeadOptions& options, const Threads& threads) {
   if (general.classes > 16) fail<ArgumentError>("a personal head has at most 16 classes");
+  const Shape& shape = features.shape();
+  if (shape.rank() != 2 || shape[0] < 1 || shape[1] != general.width ||
+      shape[0] != static_cast<index_t>(labels.size()) ||
+      (bank && (bank.shape().rank() != 2 || bank.shape()[1] != general.width))) {
+    fail<ShapeError>("personal head: features are " + shape.to_string() + " with " + std::to_string(labels.size()) +
+                     " labels, the bank is " + bank.shape().to_string() + "; expected (n, " +
+                     std::to_string(general.width) + ") with n labels, n >= 1");
+  }
+  for (const int label : labels) {
+    if (label < 0 || label >= general.classes) {
+      fail<ArgumentError>("personal head: label " + std::to_string(label) + " of " + std::to_string(general.classes) +
+                          " classes");
+    }
+  }
   const detail::HeadObjective objective(general, features, labels, bank, options, threads);
   Head head = general, next = general;
   std::vector<double> gradient, next_gradient, direction;

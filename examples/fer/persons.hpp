@@ -79,9 +79,11 @@ inline std::map<std::string, PixelBox> read_boxes(const std::string& path) {
         fail<FormatError>(path + ":" + std::to_string(line) + ": '" + std::string(f) + "' is no whole number");
       }
     }
-    if (numbers[2] < 1 || numbers[3] < 1 || numbers[2] > 16384 || numbers[3] > 16384 ||
-        std::abs(numbers[0]) > 1'000'000 || std::abs(numbers[1]) > 1'000'000) {
-      fail<FormatError>(path + ":" + std::to_string(line) + ": a box must have a width and height of 1 to 16384");
+    const auto within = [](long long value, long long low, long long high) { return value >= low && value <= high; };
+    if (!within(numbers[0], -1'000'000, 1'000'000) || !within(numbers[1], -1'000'000, 1'000'000) ||
+        !within(numbers[2], 1, 16384) || !within(numbers[3], 1, 16384)) {
+      fail<FormatError>(path + ":" + std::to_string(line) +
+                        ": a box must have a width and height of 1 to 16384, x and y within a million");
     }
     boxes[std::string(fields[columns[0]])] = {numbers[0], numbers[1], numbers[2], numbers[3]};
   }

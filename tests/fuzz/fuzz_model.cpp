@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "mien/io/json.hpp"
+#include "mien/io/model_file.hpp"
 #include "mien/io/safetensors.hpp"
 
 extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t max_size);
@@ -96,6 +97,48 @@ void check_content(const Safetensors& content, Bytes data) {
   }
 }
 
+/// Small, so that a self test takes microseconds.
+constexpr mien::ModelLimits small_limits = {
+    .sample = 4096, .values = 1 << 15, .multiply_adds = 1e5, .bytes = std::size_t{1} << 20};
+
+/// A whole model is refused by FormatError alone; what is accepted comes back when saved.
+void check_model(Bytes bytes) {
+  mien::Model<float> model;
+  try {
+    model = mien::load_model<float>(bytes, "model", small_limits);
+  } catch (const mien::FormatError&) {
+    return;
+  }
+  std::vector<std::byte> written;
+  try {
+    written = mien::model_bytes(model.network, model.info);
+  } catch (const mien::Error&) {
+    return;  // values that are not finite, or a note that cannot be written
+  }
+  mien::Model<float> again = mien::load_model<float>(written, "again", small_limits);
+  require(mien::network_to_json(again.network) == mien::network_to_json(model.network), "a network comes back equal");
+  require(mien::fingerprint(again.network) == mien::fingerprint(model.network), "parameters come back equal");
+  require(again.network.frozen_names() == model.network.frozen_names(), "frozen names come back");
+}
+
+/// A delta is applied to its base or leaves it as it is.
+void check_delta(Bytes bytes) {
+  static const mien::Sequential<float> base = [] {
+    mien::Sequential<float> net{mien::Dense{2}};
+    net.build({2});
+    for (auto& p : net.parameters())
+      for (float& v : p.value) v = 0;
+    return net;
+  }();
+  static const std::uint32_t mark = mien::fingerprint(base);
+  mien::Sequential<float> net = base;
+  try {
+    mien::apply_delta(net, bytes);
+  } catch (const mien::FormatError&) {
+    require(mien::fingerprint(net) == mark, "a refused delta changes nothing");
+  }
+}
+
 /// Length of the header that `bytes` announce, if it fits into them.
 std::size_t header_length(Bytes bytes) {
   std::uint64_t length = 0;
@@ -112,6 +155,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const Safetensors content = mien::parse_safetensors(bytes, {.verify = false});
     check_content(content, bytes.subspan(8 + header_length(bytes)));
     (void)mien::parse_safetensors(bytes);
+    if (content.find_metadata("mien.network") != nullptr) check_model(bytes);
+    if (content.find_metadata("mien.delta") != nullptr) check_delta(bytes);
   } catch (const mien::FormatError&) {
     // A header that is accepted has been read as strictly as Json reads.
     check_json({reinterpret_cast<const char*>(data) + std::min<std::size_t>(size, 8), header_length(bytes)});
@@ -133,7 +178,8 @@ void patch_checksum(std::string& header, std::string_view key, std::string_view 
 void change_number(std::string& header, std::minstd_rand& random) {
   std::vector<std::size_t> starts;
   for (std::size_t i = 1; i < header.size(); ++i) {
-    if (header[i] >= '0' && header[i] <= '9' && (header[i - 1] == '[' || header[i - 1] == ',')) starts.push_back(i);
+    const char before = header[i - 1];
+    if (header[i] >= '0' && header[i] <= '9' && (before == '[' || before == ',' || before == ':')) starts.push_back(i);
   }
   if (starts.empty()) return;
   const std::size_t start = starts[random() % starts.size()];
@@ -150,6 +196,7 @@ void change_number(std::string& header, std::minstd_rand& random) {
                                                "16",
                                                "255",
                                                "65536",
+                                               "1048576",
                                                "2147483648",
                                                "4294967296",
                                                "4611686018427387904",

@@ -22,7 +22,8 @@ if(WAY STREQUAL "fetch_content")
 elseif(WAY STREQUAL "add_subdirectory")
   list(APPEND options "-DMIEN_SOURCE=${MIEN_SOURCE}")
 else()
-  run("${CMAKE_COMMAND}" --install "${MIEN_BINARY}" --prefix "${work}/prefix")
+  execute_process(COMMAND "${CMAKE_COMMAND}" --install "${MIEN_BINARY}" --prefix "${work}/prefix" OUTPUT_QUIET
+                  COMMAND_ERROR_IS_FATAL ANY)
   # Found again after the whole prefix has moved.
   file(REMOVE_RECURSE "${work}/moved")
   file(RENAME "${work}/prefix" "${work}/moved")

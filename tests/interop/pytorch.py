@@ -100,16 +100,16 @@ def atulapra():
                              nn.Linear(1024, 7)]), (1, 48, 48)
 
 
-def mien_s():
+def vgg(*widths):
     layers, c = [], 1
-    for width in (32, 64, 128, 256):
+    for width in widths:
         if layers:
             layers.append(nn.MaxPool2d(2))
         for _ in range(2):
             layers += [nn.Conv2d(c, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
             c = width
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    return Parts(features=layers, classifier=[nn.Dropout(0.3), nn.Linear(256, 7)]), (1, 44, 44)
+    return Parts(features=layers, classifier=[nn.Dropout(0.3), nn.Linear(c, 7)]), (1, 44, 44)
 
 
 def call(*arguments):
@@ -155,10 +155,11 @@ def randomize(network):
 
 with tempfile.TemporaryDirectory(prefix="mien_interop_") as work:
     model, weights, inputs = (os.path.join(work, name) for name in ("model.safetensors", "w.safetensors", "x.safetensors"))
-    for name, make in (("plain", plain), ("residual", residual), ("atulapra", atulapra), ("mien-s", mien_s)):
+    for name, make in (("plain", plain), ("residual", residual), ("atulapra", atulapra), ("mien-s", lambda: vgg(32, 64, 128, 256))):
         network, shape = make()
         network.eval()
-        x = torch.randn(5, *shape)
+        # Of several strengths: noise of one strength is one and the same to what averages over the whole picture.
+        x = torch.randn(5, *shape) * torch.linspace(0.2, 3, 5).view(5, 1, 1, 1)
         safetensors.torch.save_file({"x": x.permute(0, 2, 3, 1).contiguous()}, inputs)
 
         saved = call("save", name, model)
@@ -185,6 +186,24 @@ with tempfile.TemporaryDirectory(prefix="mien_interop_") as work:
             safetensors.torch.save_file(changed, weights)
             done = call("weights", name, weights, inputs)
             check("%s, PyTorch to mien: %s" % (name, what),
-                  done.returncode == 2 and all(word in done.stderr for word in words), done.stderr.strip())
+                  done.returncode == 2 and all(word in done.stderr for word in words), done.stderr.strip().split("\n")[-1])
+
+    # What a training program saved: beside the network's tensors there is its bank of general features.
+    trainer = os.path.join(os.environ.get("MIEN_BIN", ""), "train_fer")
+    if os.path.isfile(trainer):
+        out = os.path.join(work, "trained")
+        subprocess.run([trainer, "--persons", "20", "--epochs", "2", "--batch", "20", "--model", "tiny", "--out", out],
+                       check=True, stderr=subprocess.DEVNULL, timeout=600)
+        stored = safetensors.torch.load_file(out + "/model.safetensors")
+        network, shape = vgg(8, 16, 32)
+        network.load_state_dict({name: t for name, t in stored.items() if not name.startswith("extra.")}, strict=True)
+        network.eval()
+        x = torch.randn(5, *shape) * torch.linspace(0.2, 3, 5).view(5, 1, 1, 1)
+        safetensors.torch.save_file({"x": x.permute(0, 2, 3, 1).contiguous()}, inputs)
+        compare("trained by train_fer", logits("model", out + "/model.safetensors", inputs), network, x)
+        safetensors.torch.save_file(network.state_dict(), weights)
+        compare("trained by train_fer, and back", logits("weights", "tiny", weights, inputs), network, x)
+    else:
+        print("   skipped: trained by train_fer: no program '%s'" % trainer)
 print("%d passed, %d failed" % (passed, failed))
 sys.exit(1 if failed or not passed else 0)

@@ -4,10 +4,10 @@ include(CMakePackageConfigHelpers)
 set(mien_package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/mien")
 
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/mien" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" FILES_MATCHING
-        PATTERN "*.hpp")
+        PATTERN "*.hpp" PATTERN "*.inc")
 foreach(part fer cascade)
   install(DIRECTORY "${PROJECT_SOURCE_DIR}/examples/${part}"
-          DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/mien-examples" FILES_MATCHING PATTERN "*.hpp")
+          DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/mien-examples" FILES_MATCHING PATTERN "*.hpp" PATTERN "*.inc")
 endforeach()
 
 # One export per component: a component's packages are asked for only by those who name it.

@@ -271,10 +271,10 @@ Model<T> load_model(std::span<const std::byte> bytes, std::string_view what = "m
     if (chain.layer_count() == 0) fail<FormatError>("a network without layers");
     Setup setup;
     chain.setup({input, {}}, setup);
+    detail::check_cost(chain, input, model_limits);
     std::vector<std::pair<std::string_view, Shape>> declared;
     for (const Declaration& d : setup.declarations) declared.emplace_back(d.name, d.shape);
     detail::check_tensors(file, declared, "model");
-    detail::check_cost(chain, input, model_limits);
     model.network = std::move(chain);
     model.network.build(input);
     for (auto& p : model.network.parameters()) detail::from_file_order(*file.find(p.name), p);

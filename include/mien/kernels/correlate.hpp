@@ -2,6 +2,7 @@
 #pragma once
 
 #include "mien/core/threads.hpp"
+#include "mien/kernels/correlate_few.hpp"
 #include "mien/kernels/correlate_images.hpp"
 #include "mien/kernels/correlate_pixels.hpp"
 #include "mien/kernels/scratch.hpp"
@@ -14,7 +15,7 @@ struct CorrelationScratch {
                      int threads, std::byte* base) {
     Carver carver(base);
     taken = carver.take<int>(threads);
-    checks = carver.take<T>(plan.panels * c.groups);
+    finite = carver.take<bool>(plan.panels * c.groups);
     weights = carver.take<T>(plan.panel_values * c.groups);
     index_t pixels = plan.pixels;  // of a piece
     copy_size = plan.copied_values + 16;
@@ -31,7 +32,8 @@ struct CorrelationScratch {
     bytes = carver.used();
   }
   int* taken;
-  T *checks, *weights, *copy, *stage;
+  bool* finite;
+  T *weights, *copy, *stage;
   const T** table;
   index_t copy_size, stage_size, table_size;
   std::size_t bytes;
@@ -43,6 +45,12 @@ template <class S, class T, class P>
 bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, const P* w, const P* bias, S* y,
                      std::byte* memory, const Threads& threads) {
   flatten_pixels(c);
+  if constexpr (std::is_same_v<S, T>) {
+    if (has_few_pixels(c)) {
+      correlate_few(c, kernels, x, w, bias, y, memory, threads);
+      return true;
+    }
+  }
   const CorrelationPlan<S, T> plan(c, kernels);
   const ImagesPlan<S, T> by_images(c, kernels);
   const CorrelationScratch<S, T> scratch(c, plan, by_images, threads.count(), memory);
@@ -52,10 +60,10 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
   threads.parallel_for(plan.panels * c.groups, [&](index_t p) {
     const index_t group = p / plan.panels, first = p % plan.panels * full, left = c.outputs - first;
     const index_t panel = kernels.lanes << panel_index(kernels, left);
-    scratch.checks[p] = pack_weights<S>(c.layout, w + group * c.group_weights, first, left < panel ? left : panel,
+    scratch.finite[p] = pack_weights<S>(c.layout, w + group * c.group_weights, first, left < panel ? left : panel,
                                         c.depth, panel, scratch.weights + group * plan.panel_values + first * inner);
   });
-  if (!by_images.fits && padding_matters(c, plan, scratch.checks)) return false;
+  if (!by_images.fits && padding_matters(c, plan, scratch.finite)) return false;
 
   const index_t image = c.place.height * c.place.width * c.place.channels;
   const index_t pieces = by_images.fits ? by_images.pieces : plan.pieces;
@@ -140,6 +148,7 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
 template <class S, class T>
 std::size_t correlation_scratch_bytes(Correlation c, const BlockKernels<T>& kernels, int threads) {
   flatten_pixels(c);
+  if (std::is_same_v<S, T> && has_few_pixels(c)) return FewScratch<T>(c, kernels, threads, nullptr).bytes;
   return CorrelationScratch<S, T>(c, CorrelationPlan<S, T>(c, kernels), ImagesPlan<S, T>(c, kernels), threads, nullptr)
       .bytes;
 }

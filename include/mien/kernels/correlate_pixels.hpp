@@ -84,11 +84,11 @@ inline void correlate_panel(const Correlation& c, const BlockKernels<T>& kernels
 /// True where zero padding meets weights that are not finite: there products with padding, which the definition leaves
 /// out, would make NaN.
 template <class S, class T>
-inline bool padding_matters(const Correlation& c, const CorrelationPlan<S, T>& plan, const T* checks) {
+inline bool padding_matters(const Correlation& c, const CorrelationPlan<S, T>& plan, const bool* finite) {
   if (c.place.is_identity()) return false;
-  T sum{0};
-  for (index_t p = 0; p < plan.panels * c.groups; ++p) sum += checks[p];
-  return !(sum == T{0});
+  for (index_t p = 0; p < plan.panels * c.groups; ++p)
+    if (!finite[p]) return true;
+  return false;
 }
 
 }  // namespace mien::kernels::detail

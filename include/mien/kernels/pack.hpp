@@ -72,22 +72,23 @@ struct WeightLayout {
 };
 
 /// Packs outputs [first, first + valid) of one group as to[t][c][panel], rounded to S, the rest of the panel zero.
-/// Returns a value that is zero if all weights were finite, NaN else.
+/// Returns whether all weights were finite.
 template <class S, class T, class P>
-inline T pack_weights(const WeightLayout& layout, const P* w, index_t first, index_t valid, index_t depth,
-                      index_t panel, T* to) {
-  T check{0};
+inline bool pack_weights(const WeightLayout& layout, const P* w, index_t first, index_t valid, index_t depth,
+                         index_t panel, T* to) {
+  bool bad = false;
   for (index_t c = 0; c < depth; ++c)
     for (index_t t = 0; t < layout.taps; ++t) {
       const P* from = w + first * layout.output + c * layout.depth + (layout.flip ? layout.taps - 1 - t : t);
       T* row = to + (t * depth + c) * panel;
-      for (index_t k = 0; k < valid; ++k) {
-        row[k] = T(S(from[k * layout.output]));
-        check += row[k] * T{0};
+      for (index_t k = 0; k < valid; ++k, from += layout.output) {
+        const T value = T(S(*from));
+        bad |= !(value - value == T{0});
+        row[k] = value;
       }
       for (index_t k = valid; k < panel; ++k) row[k] = T{0};
     }
-  return check;
+  return !bad;
 }
 
 }  // namespace mien::kernels::detail

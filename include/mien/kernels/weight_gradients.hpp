@@ -184,21 +184,24 @@ void run_weight_gradients(const ConvGeometry& g, const BlockKernels<T>& kernels,
       }
   });
 
-  // Partial sums are added in the order of the parts, then turned from [tap][channel][filter] to OIHW.
-  threads.parallel_for(g.filters, [&](index_t k) {
-    const index_t group = k / kg, in_group = k % kg, k0 = in_group / full * full;
-    const index_t panel = kernels.lanes << panel_index(kernels, kg - k0);
-    const T* sums = scratch.sums + (group * plan.panel_width + k0) * (plan.inner + 1) + in_group - k0;
-    const auto total = [&](index_t row) {
-      T sum = sums[row * panel];
-      for (index_t part = 1; part < plan.parts; ++part) sum += sums[part * scratch.part_values + row * panel];
-      return P(sum);
+  // Partial sums are added in the order of the parts and turned from [tap][channel][filter] to OIHW, some filters at a
+  // time so that whole cache lines are read.
+  const index_t step = kernels.lanes, steps = (kg + step - 1) / step;
+  threads.parallel_for(g.groups * steps, [&](index_t piece) {
+    const index_t group = piece / steps, k1 = piece % steps * step, k0 = k1 / full * full;
+    const index_t panel = kernels.lanes << panel_index(kernels, kg - k0), valid = kg - k1 < step ? kg - k1 : step;
+    const T* sums = scratch.sums + (group * plan.panel_width + k0) * (plan.inner + 1) + k1 - k0;
+    const index_t to = (group * kg + k1) * plan.inner;
+    const auto add = [&](const T* row, P* out, index_t pitch) {
+      T total[BlockKernels<T>::max_panel];
+      for (index_t k = 0; k < valid; ++k) total[k] = row[k];
+      for (index_t part = 1; part < plan.parts; ++part)
+        for (index_t k = 0; k < valid; ++k) total[k] += row[part * scratch.part_values + k];
+      for (index_t k = 0; k < valid; ++k) out[k * pitch] = P(total[k]);
     };
-    if (dw != nullptr) {
-      for (index_t c = 0; c < cg; ++c)
-        for (index_t t = 0; t < taps; ++t) dw[(k * cg + c) * taps + t] = total(t * cg + c);
-    }
-    if (dbias != nullptr) dbias[k] = total(plan.inner);
+    for (index_t c = 0; dw != nullptr && c < cg; ++c)
+      for (index_t t = 0; t < taps; ++t) add(sums + (t * cg + c) * panel, dw + to + c * taps + t, plan.inner);
+    if (dbias != nullptr) add(sums + plan.inner * panel, dbias + group * kg + k1, 1);
   });
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Training gives bit-identical weights for 1, 2 and 3 threads, in both precisions.
 
-    threads.py FOLDER      # FOLDER: where train_fer is built
+    thread_counts.py FOLDER      # FOLDER: where train_fer is built
 """
 import os
 import sys

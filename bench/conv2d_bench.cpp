@@ -1,0 +1,72 @@
+// Convolutions over the shapes of facial expression networks: all three passes in fp32 and bf16, each in turns with
+// Eigen's SGEMM of the same size (pixels x filters x 9 channels), the work without the gathering.
+//
+//   conv2d_bench [--benchmark_filter=fp32/forward] [--benchmark_format=json] [--threads=N]
+//
+// Counters: GFLOP/s of mien and of the peer (padding counted as work, median over the turns), and their ratio. Times
+// are of one thread's processor time, or of the wall clock with more threads than one.
+#include <Eigen/Core>
+#include <string_view>
+
+#include "conv2d_cases.hpp"
+
+namespace {
+
+using namespace mien;
+using namespace mien::bench;
+
+struct Sgemm {
+  using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  explicit Sgemm(const ConvGeometry& g)
+      : a(Matrix::Random(g.batch * g.out_height() * g.out_width(), g.channels * g.kernel_h * g.kernel_w)),
+        b(Matrix::Random(a.cols(), g.filters)),
+        c(Matrix::Zero(a.rows(), g.filters)) {}
+  void run() { c.noalias() = a * b; }
+  Matrix a, b, c;
+};
+
+template <class T>
+void convolution(benchmark::State& state, const Case& shape, ConvPass pass, const Threads& threads) {
+  const ConvGeometry g = shape.geometry(64);
+  MienConvolution<T> ours(g, threads);
+  Sgemm peer(g);
+  take_turns(
+      state, 2e-9 * g.multiply_adds(), threads.count() > 1, [&] { ours.run(pass); }, [&] { peer.run(); });
+}
+
+template <class T>
+void add_all(const std::string& precision, const Threads& threads) {
+  for (ConvPass pass : {ConvPass::forward, ConvPass::backward_data, ConvPass::backward_weights})
+    for (const Case& shape : cases()) {
+      const std::string name = precision + "/" + mien::bench::name(pass) + "/" + shape.name();
+      benchmark::RegisterBenchmark(
+          name.c_str(),
+          [&shape, pass, &threads](benchmark::State& state) { convolution<T>(state, shape, pass, threads); })
+          ->UseManualTime()
+          ->Iterations(5);
+    }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  int count = 1;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    if (!argument.starts_with("--threads=")) continue;
+    count = std::atoi(argv[i] + 10);
+    std::copy(argv + i + 1, argv + argc, argv + i);
+    --argc;
+    --i;
+  }
+  Eigen::setNbThreads(1);
+  const Threads threads(count);
+  benchmark::AddCustomContext("isa", std::string(to_string(cpu_isa())));
+  benchmark::AddCustomContext("threads", std::to_string(threads.count()));
+  add_all<float>("fp32", threads);
+  add_all<bfloat16>("bf16", threads);
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}

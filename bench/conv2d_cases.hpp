@@ -1,0 +1,142 @@
+// What the convolution benchmarks share: the shapes of facial expression networks, operands, and taking turns.
+#pragma once
+
+#include <benchmark/benchmark.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "mien/core/random.hpp"
+#include "mien/core/tensor.hpp"
+#include "mien/kernels/conv2d.hpp"
+
+namespace mien::bench {
+
+using kernels::ConvGeometry;
+using kernels::ConvPass;
+
+struct Case {
+  index_t size, channels, filters, padding;
+  std::string name() const {
+    return std::to_string(size) + "x" + std::to_string(size) + "/" + std::to_string(channels) + "->" +
+           std::to_string(filters) + (padding > 0 ? "" : "/unpadded");
+  }
+  ConvGeometry geometry(index_t batch) const {
+    ConvGeometry g;
+    g.batch = batch;
+    g.height = g.width = size;
+    g.channels = channels;
+    g.filters = filters;
+    g.kernel_h = g.kernel_w = 3;
+    g.pad_top = g.pad_left = g.pad_bottom = g.pad_right = padding;
+    return g;
+  }
+};
+
+/// 3x3 convolutions of the networks in examples/fer: input size, channels, filters, padding.
+inline const std::vector<Case>& cases() {
+  static const std::vector<Case> all{
+      {48, 1, 32, 1},    {44, 1, 32, 1},   {44, 32, 32, 1},  {22, 32, 64, 1},  {22, 64, 64, 1},   {11, 64, 128, 1},
+      {11, 128, 128, 1}, {5, 128, 256, 1}, {5, 256, 256, 1}, {44, 64, 64, 1},  {22, 128, 128, 1}, {11, 256, 256, 1},
+      {5, 512, 512, 1},  {48, 1, 32, 0},   {46, 32, 64, 0},  {22, 64, 128, 0}, {10, 128, 128, 0}};
+  return all;
+}
+
+inline std::string name(ConvPass pass) {
+  return pass == ConvPass::forward ? "forward" : pass == ConvPass::backward_data ? "backward_data" : "backward_weights";
+}
+
+/// Values around zero, the same every time.
+template <class T>
+Tensor<T> random_tensor(index_t size, std::uint64_t seed) {
+  Tensor<T> t(Shape{size});
+  std::uint64_t state = seed;
+  for (T& v : t) {
+    state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+    v = T(static_cast<parameter_t<T>>(static_cast<double>(state >> 40) / 8388608.0 - 1));
+  }
+  return t;
+}
+
+/// One convolution of mien with its operands.
+template <class T>
+struct MienConvolution {
+  using P = parameter_t<T>;
+  MienConvolution(const ConvGeometry& geometry, const Threads& pool)
+      : g(geometry),
+        threads(pool),
+        x(random_tensor<T>(g.input_size(), 1)),
+        y(random_tensor<T>(g.output_size(), 2)),
+        w(random_tensor<P>(g.weight_size(), 3)),
+        bias(random_tensor<P>(g.filters, 4)),
+        dx(Shape{g.input_size()}),
+        dw(Shape{g.weight_size()}),
+        dbias(Shape{g.filters}) {
+    std::size_t bytes = 0;
+    for (ConvPass pass : {ConvPass::forward, ConvPass::backward_data, ConvPass::backward_weights})
+      bytes = std::max(bytes, kernels::conv2d_scratch_bytes<T>(pass, g, threads.count()));
+    scratch = Tensor<float>(Shape{static_cast<index_t>(bytes / 4 + 16)});
+  }
+  void run(ConvPass pass) {
+    auto* memory = reinterpret_cast<std::byte*>(scratch.data());
+    switch (pass) {
+      case ConvPass::forward:
+        return kernels::conv2d_forward<T>(g, x.data(), w.data(), bias.data(), y.data(), memory, threads);
+      case ConvPass::backward_data:
+        return kernels::conv2d_backward_data<T>(g, y.data(), w.data(), dx.data(), memory, threads);
+      default:
+        return kernels::conv2d_backward_weights<T>(g, x.data(), y.data(), dw.data(), dbias.data(), memory, threads);
+    }
+  }
+  ConvGeometry g;
+  const Threads& threads;
+  Tensor<T> x, y;
+  Tensor<P> w, bias;
+  Tensor<T> dx;
+  Tensor<P> dw, dbias;
+  Tensor<float> scratch;
+};
+
+/// Seconds of the calling thread's processor time, to which a machine shared with others does not count its delays; of
+/// the wall clock where more threads than one work.
+inline double seconds(bool wall) {
+  timespec t{};
+  clock_gettime(wall ? CLOCK_MONOTONIC : CLOCK_THREAD_CPUTIME_ID, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+inline double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
+  return values[values.size() / 2];
+}
+
+/// Runs mien and its peer in turns, so that both meet the same machine, and reports the median speed of each and the
+/// median of the ratios (peer's time over mien's: above 1, mien is faster).
+template <class Mien, class Peer>
+void take_turns(benchmark::State& state, double gflop, bool wall, Mien&& mien, Peer&& peer) {
+  std::vector<double> ours, theirs, ratios;
+  mien();
+  peer();
+  for (auto _ : state) {
+    const double start = seconds(wall);
+    mien();
+    const double middle = seconds(wall);
+    peer();
+    const double end = seconds(wall);
+    ours.push_back(middle - start);
+    theirs.push_back(end - middle);
+    ratios.push_back((end - middle) / (middle - start));
+    state.SetIterationTime(middle - start);
+  }
+  state.counters["GFLOP/s"] = gflop / median(ours);
+  state.counters["peer_GFLOP/s"] = gflop / median(theirs);
+  state.counters["ratio"] = median(ratios);
+}
+
+}  // namespace mien::bench
