@@ -1,7 +1,11 @@
 // Evaluation of a network on a dataset.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "mien/data/batches.hpp"
@@ -23,6 +27,22 @@ TensorView<const T> convert_batch(const Tensor<float>& from, const Shape& shape,
     return {to.data(), shape};
   }
 }
+
+/// Looks for the first layer whose output is not finite.
+template <class T>
+class NonFiniteFinder : public Observer<T> {
+ public:
+  void output(std::string_view layer, std::string_view kind, TensorView<const T> y) override {
+    if (!found.empty()) return;
+    for (const T& value : y) {
+      if (!std::isfinite(static_cast<parameter_t<T>>(value))) {
+        found = "layer '" + std::string(layer) + "' (" + std::string(kind) + ") is the first with such an output";
+        return;
+      }
+    }
+  }
+  std::string found;
+};
 
 }  // namespace detail
 
@@ -61,7 +81,8 @@ void for_each_prediction(const Sequential<T>& net, std::span<const Dataset* cons
 }
 
 /// Loss, accuracy, confusion matrix and calibration of `net` on `dataset`; from `first_layer` on, if the dataset holds
-/// features (see CachedFeatures). Bit-identical for any thread count.
+/// features (see CachedFeatures). Bit-identical for any thread count. Throws NumericError, naming the first layer that
+/// went wrong, when an answer is not finite.
 template <class T>
 Evaluation evaluate(const Sequential<T>& net, const Dataset& dataset, Workspace& workspace, index_t batch = 128,
                     index_t first_layer = 0) {
@@ -71,8 +92,15 @@ Evaluation evaluate(const Sequential<T>& net, const Dataset& dataset, Workspace&
   Batches batches(dataset, {.batch = rows, .shuffle = false, .prefetch = 1, .threads = 1});
   while (const Batch* b = batches.next()) {
     const TensorView<T> y(logits.data(), net.output_shape().with_batch(b->count));
-    net.infer(detail::convert_batch(b->inputs, dataset.shape().with_batch(b->count), converted), y, workspace,
-              {first_layer});
+    const auto x = detail::convert_batch(b->inputs, dataset.shape().with_batch(b->count), converted);
+    net.infer(x, y, workspace, {first_layer});
+    if (!std::all_of(y.begin(), y.end(), [](T value) { return std::isfinite(static_cast<parameter_t<T>>(value)); })) {
+      detail::NonFiniteFinder<T> finder;
+      net.infer(x, y, workspace, {first_layer}, &finder);
+      fail<NumericError>("evaluation: the network's answers are not finite: " +
+                         (finder.found.empty() ? "an input is not" : finder.found) +
+                         ". What was saved before is kept; if it came so in training, try a smaller learning rate");
+    }
     result.add_logits(TensorView<const T>(y), b->labels);
   }
   return result;

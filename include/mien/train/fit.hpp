@@ -46,21 +46,6 @@ struct FitOptions {
 
 namespace detail {
 
-template <class T>
-class NonFiniteFinder : public Observer<T> {
- public:
-  void output(std::string_view layer, std::string_view kind, TensorView<const T> y) override {
-    if (!found.empty()) return;
-    for (const T& value : y) {
-      if (!std::isfinite(static_cast<parameter_t<T>>(value))) {
-        found = "layer '" + std::string(layer) + "' (" + std::string(kind) + ") is the first with such an output";
-        return;
-      }
-    }
-  }
-  std::string found;
-};
-
 /// One training run: what fit() does, in steps.
 template <class T>
 class Trainer {

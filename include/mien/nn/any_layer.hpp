@@ -1,0 +1,96 @@
+// AnyLayer: a layer of any type, by value.
+// IWYU pragma: private, include "mien/nn/sequential.hpp"
+#pragma once
+
+#include <concepts>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "mien/nn/layer.hpp"
+
+namespace mien {
+
+template <class T>
+class Sequential;
+
+/// A layer of any type, by value.
+template <class T>
+class AnyLayer {
+ public:
+  template <class L>
+  requires(!std::same_as<L, AnyLayer> && Layer<L, T>) explicit AnyLayer(L layer)
+      : self_(std::make_unique<Model<L>>(std::move(layer))) {}
+  AnyLayer(const AnyLayer& other) : self_(other.self_->clone()) {}
+  AnyLayer(AnyLayer&&) noexcept = default;
+  AnyLayer& operator=(AnyLayer other) noexcept {
+    std::swap(self_, other.self_);
+    return *this;
+  }
+
+  std::string_view kind() const { return self_->kind(); }
+  Features setup(const Features& input, Setup& setup) { return self_->setup(input, setup); }
+  Memory memory(const Shape& x, const Shape& y, int threads, bool keep) const {
+    return self_->memory(x, y, threads, keep);
+  }
+  void forward(TensorView<const T> x, TensorView<T> y, const Pass<T>& pass) const { self_->forward(x, y, pass); }
+  void backward(TensorView<const T> x, TensorView<const T> y, TensorView<const T> dy, TensorView<T> dx,
+                Gradients<T> gradients, const Pass<T>& pass) const {
+    self_->backward(x, y, dy, dx, gradients, pass);
+  }
+  void describe(Describer& describer) { self_->describe(describer); }
+  /// Whether its training outputs are random.
+  bool is_random() const { return self_->is_random(); }
+  /// The inner chains of a combinator with their names ("" for none), in the order in which it sets them up; empty for
+  /// other layers. A combinator has no parameters but those of its chains.
+  std::vector<std::pair<std::string, Sequential<T>*>> branches() { return self_->branches(); }
+
+ private:
+  struct Interface {
+    virtual ~Interface() = default;
+    virtual std::unique_ptr<Interface> clone() const = 0;
+    virtual std::string_view kind() const = 0;
+    virtual Features setup(const Features&, Setup&) = 0;
+    virtual Memory memory(const Shape&, const Shape&, int, bool) const = 0;
+    virtual void forward(TensorView<const T>, TensorView<T>, const Pass<T>&) const = 0;
+    virtual void backward(TensorView<const T>, TensorView<const T>, TensorView<const T>, TensorView<T>, Gradients<T>,
+                          const Pass<T>&) const = 0;
+    virtual void describe(Describer&) = 0;
+    virtual bool is_random() const = 0;
+    virtual std::vector<std::pair<std::string, Sequential<T>*>> branches() = 0;
+  };
+
+  template <class L>
+  struct Model final : Interface {
+    explicit Model(L l) : layer(std::move(l)) {}
+    std::unique_ptr<Interface> clone() const override { return std::make_unique<Model>(layer); }
+    std::string_view kind() const override { return L::kind; }
+    Features setup(const Features& input, Setup& setup) override { return layer.setup(input, setup); }
+    Memory memory(const Shape& x, const Shape& y, int threads, bool keep) const override {
+      return layer.template memory<T>(x, y, threads, keep);
+    }
+    void forward(TensorView<const T> x, TensorView<T> y, const Pass<T>& pass) const override {
+      layer.template forward<T>(x, y, pass);
+    }
+    void backward(TensorView<const T> x, TensorView<const T> y, TensorView<const T> dy, TensorView<T> dx,
+                  Gradients<T> gradients, const Pass<T>& pass) const override {
+      layer.template backward<T>(x, y, dy, dx, gradients, pass);
+    }
+    void describe(Describer& describer) override { layer.describe(describer); }
+    bool is_random() const override {
+      if constexpr (requires { L::is_random; }) return L::is_random;
+      return false;
+    }
+    std::vector<std::pair<std::string, Sequential<T>*>> branches() override {
+      if constexpr (requires { layer.branches(); }) return layer.branches();
+      return {};
+    }
+    L layer;
+  };
+
+  std::unique_ptr<Interface> self_;
+};
+
+}  // namespace mien
