@@ -17,7 +17,7 @@ say() { printf '\n== %s\n' "$*"; }
 
 say "Building the example programs"
 cmake --preset default >/dev/null
-cmake --build --preset default --target train_fer evaluate_fer personalize
+cmake --build --preset default -j "$(nproc)" --target train_fer evaluate_fer personalize
 bin=build/examples
 
 mkdir -p out

@@ -128,7 +128,10 @@ class CascadeWriter {
 
   std::string pattern() {
     const int w = draw_.whole(1, width_ / 3), h = draw_.whole(1, height_ / 3);
-    return text("<rect>\n%d %d %d %d</rect>\n", draw_.whole(0, width_ - 3 * w), draw_.whole(0, height_ - 3 * h), w, h);
+    // One after the other: the order in which arguments are evaluated is the compiler's.
+    const int y = draw_.whole(0, height_ - 3 * h);
+    const int x = draw_.whole(0, width_ - 3 * w);
+    return text("<rect>\n%d %d %d %d</rect>\n", x, y, w, h);
   }
 
   double leaf() { return draw_.real(-1.0, 1.0); }

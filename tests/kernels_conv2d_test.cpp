@@ -236,6 +236,65 @@ void compare_with_reference(Isa isa, int count) {
   }
 }
 
+/// 0 finite, 1 NaN, 2 and 3 the infinities.
+template <class V>
+std::vector<int> kinds(const std::vector<V>& values) {
+  std::vector<int> result;
+  for (const V& v : values) {
+    const double d = static_cast<double>(v);
+    result.push_back(std::isnan(d) ? 1 : std::isinf(d) ? (d > 0 ? 2 : 3) : 0);
+  }
+  return result;
+}
+
+/// NaN and infinity come out where the plain loops have them, and nowhere else.
+template <class T>
+void compare_special_values(Isa isa) {
+  using P = parameter_t<T>;
+  if (isa > cpu_isa()) {
+    MESSAGE("skipped: this machine has no " << to_string(isa));
+    return;
+  }
+  Dice dice{99 + static_cast<std::uint64_t>(isa)};
+  const P special[] = {std::numeric_limits<P>::quiet_NaN(), std::numeric_limits<P>::infinity(),
+                       -std::numeric_limits<P>::infinity()};
+  int seen = 0;
+  for (int i = 0; i < 96; ++i) {
+    ConvGeometry g = random_geometry(dice, i);
+    if (i % 4 == 3) {  // the gray first layer
+      g = ConvGeometry{};
+      g.batch = dice(1, 20);
+      g.height = g.width = dice(4, 9);
+      g.filters = dice(1, 40);
+      g.kernel_h = g.kernel_w = 3;
+      g.pad_top = g.pad_bottom = g.pad_left = g.pad_right = 1;
+    }
+    const std::string where = text(g) + std::string(to_string(isa));
+    CAPTURE(where);
+    auto x = random_values<T>(dice, g.input_size());
+    auto w = random_values<P>(dice, g.weight_size());
+    auto dy = random_values<T>(dice, g.output_size());
+    const auto at = [&](const auto& v) {
+      return static_cast<std::size_t>(dice(0, static_cast<index_t>(v.size()) - 1));
+    };
+    const P value = special[i % 3];
+    if (i / 3 % 3 == 0) x[at(x)] = T(value);
+    if (i / 3 % 3 == 1) w[at(w)] = value;
+    if (i / 3 % 3 == 2) dy[at(dy)] = T(value);
+    const Results<T> fast = run_all<T>(g, x, w, nullptr, dy, 1, isa);
+    Results<T> truth = fast;
+    reference::conv2d_forward<T, P>(g, x.data(), w.data(), nullptr, truth.y.data());
+    reference::conv2d_backward_data<T>(g, dy.data(), w.data(), truth.dx.data());
+    reference::conv2d_backward_weights<T>(g, x.data(), dy.data(), truth.dw.data(), truth.dbias.data());
+    CHECK(kinds(fast.y) == kinds(truth.y));
+    CHECK(kinds(fast.dx) == kinds(truth.dx));
+    CHECK(kinds(fast.dw) == kinds(truth.dw));
+    CHECK(kinds(fast.dbias) == kinds(truth.dbias));
+    for (int kind : kinds(truth.dw)) seen += kind != 0;
+  }
+  CHECK(seen > 0);
+}
+
 }  // namespace
 
 TEST_CASE("convolution agrees with the plain loops, portable") {
@@ -252,3 +311,11 @@ TEST_CASE("convolution agrees with the plain loops, AVX-512") {
   compare_with_reference<bfloat16>(Isa::avx512, 200);
 }
 TEST_CASE("convolution agrees with the plain loops, AMX") { compare_with_reference<bfloat16>(Isa::amx, 400); }
+
+TEST_CASE("convolution passes NaN and infinity on as the plain loops do") {
+  for (Isa isa : {Isa::portable, Isa::avx2, Isa::avx512, Isa::amx}) {
+    compare_special_values<float>(isa);
+    compare_special_values<bfloat16>(isa);
+  }
+  compare_special_values<double>(Isa::portable);
+}

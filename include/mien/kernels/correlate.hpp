@@ -60,8 +60,9 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
   threads.parallel_for(plan.panels * c.groups, [&](index_t p) {
     const index_t group = p / plan.panels, first = p % plan.panels * full, left = c.outputs - first;
     const index_t panel = kernels.lanes << panel_index(kernels, left);
-    scratch.finite[p] = pack_weights<S>(c.layout, w + group * c.group_weights, first, left < panel ? left : panel,
-                                        c.depth, panel, scratch.weights + group * plan.panel_values + first * inner);
+    scratch.finite[p] =
+        pack_weights<S>(c.layout, w + group * c.group_weights, first, left < panel ? left : panel, c.depth, panel,
+                        !c.place.is_identity(), scratch.weights + group * plan.panel_values + first * inner);
   });
   if (!by_images.fits && padding_matters(c, plan, scratch.finite)) return false;
 

@@ -72,10 +72,19 @@ struct WeightLayout {
 };
 
 /// Packs outputs [first, first + valid) of one group as to[t][c][panel], rounded to S, the rest of the panel zero.
-/// Returns whether all weights were finite.
+/// Returns whether all weights were finite; without `check` perhaps true all the same.
 template <class S, class T, class P>
 inline bool pack_weights(const WeightLayout& layout, const P* w, index_t first, index_t valid, index_t depth,
-                         index_t panel, T* to) {
+                         index_t panel, bool check, T* to) {
+  if constexpr (std::is_same_v<S, P> && std::is_same_v<S, T>) {
+    if (!check && layout.taps == 1 && layout.output == 1) {  // rows as they stand
+      for (index_t c = 0; c < depth; ++c) {
+        copy_values(w + first + c * layout.depth, valid, to + c * panel);
+        for (index_t k = valid; k < panel; ++k) to[c * panel + k] = T{0};
+      }
+      return true;
+    }
+  }
   bool bad = false;
   for (index_t c = 0; c < depth; ++c)
     for (index_t t = 0; t < layout.taps; ++t) {

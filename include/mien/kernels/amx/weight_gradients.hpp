@@ -9,6 +9,7 @@
 
 #include "mien/core/threads.hpp"
 #include "mien/kernels/amx/pack_images.hpp"
+#include "mien/kernels/reference.hpp"
 #include "mien/kernels/weight_gradients.hpp"
 
 namespace mien::kernels::detail::amx {
@@ -232,6 +233,15 @@ inline void add_tile_strip(const ConvGeometry& g, const TileGradientPlan& plan, 
   }
 }
 
+/// Adds the parts' bias sums of one filter in order.
+inline float gather_bias(const ConvGeometry& g, const TileGradientPlan& plan, const float* sums, index_t k) {
+  const index_t taps = g.kernel_h * g.kernel_w, pitch = (taps * plan.channel_blocks + 1) * 256;
+  const float* at = sums + k / 16 * pitch + k % 16 * 16 + taps * plan.channel_blocks * 256;
+  float sum = *at;
+  for (index_t part = 1; part < plan.parts; ++part) sum += at[part * plan.part_values];
+  return sum;
+}
+
 /// Adds the parts in order and turns [filter block][tap][channel block][16][16] into OIHW, for one filter.
 MIEN_AMX inline void gather_gradients(const ConvGeometry& g, const TileGradientPlan& plan, const float* sums, index_t k,
                                       float* dw, float* dbias) {
@@ -250,17 +260,14 @@ MIEN_AMX inline void gather_gradients(const ConvGeometry& g, const TileGradientP
       for (index_t c = 0; c < valid; ++c) to[c * taps + t] = values[c];
     }
   }
-  if (dbias != nullptr) {
-    const float* at = from + taps * plan.channel_blocks * 256;
-    float sum = *at;
-    for (index_t part = 1; part < plan.parts; ++part) sum += at[part * plan.part_values];
-    dbias[k] = sum;
-  }
+  if (dbias != nullptr) dbias[k] = gather_bias(g, plan, sums, k);
 }
 
 /// As detail::run_weight_gradients, where has_tile_gradients().
-inline void run_weight_gradients(ConvGeometry g, const bfloat16* x, const bfloat16* dy, float* dw, float* dbias,
-                                 std::byte* memory, const Threads& threads) {
+inline void run_weight_gradients(const ConvGeometry& given, const bfloat16* given_x, const bfloat16* dy, float* dw,
+                                 float* dbias, std::byte* memory, const Threads& threads) {
+  ConvGeometry g = given;
+  const bfloat16* x = given_x;
   index_t x_pixel = g.channels;
   if (gathers_windows(g)) {
     const GatheredWindows gathered(g, threads.count(), memory);
@@ -312,6 +319,12 @@ inline void run_weight_gradients(ConvGeometry g, const bfloat16* x, const bfloat
       }
   });
   threads.parallel_for(g.filters, [&](index_t k) { gather_gradients(g, plan, scratch.sums, k, dw, dbias); });
+  if (dw == nullptr || !gathers_windows(given)) return;
+  // Gathered windows hold zeros for padding, and these times a gradient that is not finite make NaN.
+  for (index_t k = 0; k < g.filters; ++k) {
+    const float sum = gather_bias(g, plan, scratch.sums, k);
+    if (!(sum - sum == 0.0F)) return reference::conv2d_backward_weights(given, given_x, dy, dw, dbias);
+  }
 }
 
 inline std::size_t weight_gradients_scratch_bytes(ConvGeometry g, int threads) {
