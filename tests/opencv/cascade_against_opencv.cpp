@@ -205,7 +205,7 @@ int main(int argc, char** argv) {
     cascades.push_back(std::move(pair));
   }
   files.clear();
-  for (const std::string& folder : image_folders) list_files(folder, {".jpg", ".jpeg", ".png"}, files);
+  for (const std::string& folder : image_folders) list_files(folder, {".jpg", ".jpeg", ".png", ".pgm"}, files);
   std::vector<cv::Mat> photographs;
   for (const std::string& file : files) {
     cv::Mat image = cv::imread(file, cv::IMREAD_COLOR);
