@@ -9,6 +9,7 @@
 
 #include "mien/core/threads.hpp"
 #include "mien/kernels/amx/pack_images.hpp"
+#include "mien/kernels/correlation.hpp"
 #include "mien/kernels/reference.hpp"
 #include "mien/kernels/weight_gradients.hpp"
 
