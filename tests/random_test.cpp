@@ -7,6 +7,8 @@
 #include <set>
 #include <vector>
 
+#include "mien/kernels/random_bits.hpp"
+
 using namespace mien;
 
 TEST_CASE("philox: the known answers of Random123") {
@@ -122,4 +124,17 @@ TEST_CASE("random: permutations are permutations, and all of them occur") {
     CHECK(std::abs(c - 1000) < 5 * std::sqrt(1000.0 * 5 / 6));
   }
   CHECK(seen == 6);
+}
+
+TEST_CASE("random: blocks side by side are the blocks one by one") {
+  for (const std::uint64_t first : {std::uint64_t{0}, std::uint64_t{12345}, (std::uint64_t{1} << 32) - 5}) {
+    const Random random(0x123456789abcdefULL, Stream::user, 77);
+    std::vector<std::uint32_t> words(4 * kernels::philox_lanes);
+    kernels::run_vectorized(0, 1,
+                            [&](index_t, index_t) MIEN_INLINE { kernels::philox_blocks(random, first, words.data()); });
+    for (std::size_t l = 0; l < static_cast<std::size_t>(kernels::philox_lanes); ++l) {
+      const auto block = random.block(first + l);
+      for (std::size_t k = 0; k < 4; ++k) CHECK(words[4 * l + k] == block[k]);
+    }
+  }
 }

@@ -10,6 +10,7 @@
 #include "mien/nn/activation.hpp"
 #include "mien/nn/batch_norm.hpp"
 #include "mien/nn/combinators.hpp"
+#include "mien/nn/conv2d.hpp"
 #include "mien/nn/dense.hpp"
 #include "mien/nn/dropout.hpp"
 #include "mien/nn/pooling.hpp"
@@ -278,4 +279,42 @@ TEST_CASE("sequential: what a workspace held before does not matter") {
   Tensor<float> again(y.shape());
   net.forward(x.view(), again.view(), workspace, 1, 0);
   CHECK(test::same_bits(again, trained));
+}
+
+TEST_CASE_TEMPLATE("sequential: normalization and Relu in one pass are the two one after the other", T, float, double,
+                   bfloat16) {
+  using P = parameter_t<T>;
+  Sequential<T> net{Conv2d{.filters = 21, .padding = 1}, BatchNorm2d{}, Relu{}, Dense{5}};
+  net.build({7, 5, 2}, 4);
+  for (auto& p : net.parameters())
+    if (p.role == Role::normalization) p.value = test::random_tensor<P>(p.value.shape(), 9);
+  const Tensor<T> x = test::random_tensor<T>({6, 7, 5, 2}, 1);
+  const Tensor<T> dy = test::random_tensor<T>({6, 5}, 2);
+  for (const bool frozen : {false, true}) {
+    CAPTURE(frozen);
+    if (frozen) net.freeze("1");
+    std::vector<Tensor<P>> gradients[2];
+    std::vector<TensorView<P>> views[2];
+    for (int k : {0, 1}) {
+      for (const auto& p : net.parameters()) gradients[k].emplace_back(p.value.shape());
+      for (auto& g : gradients[k]) views[k].push_back(g.view());
+    }
+    Tensor<T> y(dy.shape()), dx(x.shape());
+    Workspace workspace;
+    net.forward(x.view(), y.view(), workspace, 1, 0);
+    net.backward(x.view(), y.view(), dy.view(), dx.view(), views[0], workspace, 1, 0);
+    // A range that ends between the two keeps them apart.
+    Tensor<T> middle(net.shape_after(2).with_batch(6)), dmiddle(middle.shape()), y2(y.shape()), dx2(x.shape());
+    Workspace front, back;
+    net.forward(x.view(), middle.view(), front, 1, 0, {0, 2});
+    net.forward(middle.view(), y2.view(), back, 1, 0, {2, -1});
+    net.backward(middle.view(), y2.view(), dy.view(), dmiddle.view(), views[1], back, 1, 0, {2, -1});
+    net.backward(x.view(), middle.view(), dmiddle.view(), dx2.view(), views[1], front, 1, 0, {0, 2});
+    CHECK(test::same_bits(y, y2));
+    CHECK(test::same_bits(dx, dx2));
+    for (std::size_t i = 0; i < gradients[0].size(); ++i) {
+      CAPTURE(net.parameters()[i].name);
+      CHECK(test::same_bits(gradients[0][i], gradients[1][i]));
+    }
+  }
 }

@@ -10,15 +10,22 @@
 
 namespace mien {
 
+inline constexpr std::array<std::uint32_t, 2> philox_multipliers = {0xD2511F53U, 0xCD9E8D57U};
+
+/// The key of the next round.
+constexpr std::array<std::uint32_t, 2> philox_next_key(std::array<std::uint32_t, 2> key) {
+  return {key[0] + 0x9E3779B9U, key[1] + 0xBB67AE85U};
+}
+
 /// Philox4x32-10: ten rounds over a 128-bit counter with a 64-bit key (Salmon, Moraes, Dror and Shaw, "Parallel random
 /// numbers: as easy as 1, 2, 3", SC 2011). About 3 ns per four values.
 inline std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key) {
   for (int round = 0; round < 10; ++round) {
-    const std::uint64_t a = 0xD2511F53ULL * counter[0];
-    const std::uint64_t b = 0xCD9E8D57ULL * counter[2];
+    const std::uint64_t a = std::uint64_t{philox_multipliers[0]} * counter[0];
+    const std::uint64_t b = std::uint64_t{philox_multipliers[1]} * counter[2];
     counter = {static_cast<std::uint32_t>(b >> 32) ^ counter[1] ^ key[0], static_cast<std::uint32_t>(b),
                static_cast<std::uint32_t>(a >> 32) ^ counter[3] ^ key[1], static_cast<std::uint32_t>(a)};
-    key = {key[0] + 0x9E3779B9U, key[1] + 0xBB67AE85U};
+    key = philox_next_key(key);
   }
   return counter;
 }
@@ -36,11 +43,13 @@ class Random {
       : key_{static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)}, stream_(stream), step_(step) {}
 
   /// Four 32-bit values: those of indices 4*block to 4*block+3.
-  std::array<std::uint32_t, 4> block(std::uint64_t block) const {
-    return philox({static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(step_),
-                   static_cast<std::uint32_t>(step_ >> 32) ^ (static_cast<std::uint32_t>(block >> 32) << 30), stream_},
-                  key_);
+  std::array<std::uint32_t, 4> block(std::uint64_t block) const { return philox(counter(block), key_); }
+  /// What block() gives to philox(), for loops that compute many blocks side by side.
+  std::array<std::uint32_t, 4> counter(std::uint64_t block) const {
+    return {static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(step_),
+            static_cast<std::uint32_t>(step_ >> 32) ^ (static_cast<std::uint32_t>(block >> 32) << 30), stream_};
   }
+  std::array<std::uint32_t, 2> key() const { return key_; }
   std::uint32_t bits(std::uint64_t index) const { return block(index / 4)[index % 4]; }
 
   /// Uniform in [0, 1), a multiple of 2^-24.

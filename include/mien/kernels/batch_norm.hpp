@@ -75,10 +75,24 @@ void channel_moments(index_t rows, index_t channels, const T* x, P* mean, P* var
       });
 }
 
-/// sum[c] = sum of dy over column c, product[c] = sum of dy * (x - mean[c]).
-template <class T, class P>
-void channel_products(index_t rows, index_t channels, const T* x, const P* mean, const T* dy, P* sum, P* product,
-                      std::span<std::byte> scratch, const Threads& threads) {
+/// What a rectifier behind the normalization makes of dy: dy where the normalized value scale[c] * x + shift[c] is
+/// positive, else 0. Without a rectifier (relu = false) dy itself.
+template <bool relu, class P>
+struct RectifiedGradient {
+  const P* scale;
+  const P* shift;
+
+  MIEN_INLINE P operator()(P dy, P x, index_t c) const {
+    if constexpr (relu) return x * scale[c] + shift[c] > 0 ? dy : P{0};
+    return dy;
+  }
+};
+
+/// sum[c] = sum of up over column c, product[c] = sum of up * (x - mean[c]), up being the rectified dy.
+template <bool relu, class T, class P>
+void channel_products(index_t rows, index_t channels, const T* x, const P* mean, const T* dy,
+                      const RectifiedGradient<relu, P> rectified, P* sum, P* product, std::span<std::byte> scratch,
+                      const Threads& threads) {
   detail::channel_sums<P>(
       rows, channels, scratch, threads,
       [=](index_t first, index_t last, P* __restrict a, P* __restrict b) MIEN_INLINE {
@@ -86,8 +100,9 @@ void channel_products(index_t rows, index_t channels, const T* x, const P* mean,
           const T* value = x + r * channels;
           const T* up = dy + r * channels;
           for (index_t c = 0; c < channels; ++c) {
-            a[c] += P(up[c]);
-            b[c] += P(up[c]) * (P(value[c]) - mean[c]);
+            const P d = rectified(P(up[c]), P(value[c]), c);
+            a[c] += d;
+            b[c] += d * (P(value[c]) - mean[c]);
           }
         }
       },
@@ -97,22 +112,24 @@ void channel_products(index_t rows, index_t channels, const T* x, const P* mean,
       });
 }
 
-/// y = x * scale[c] + shift[c].
-template <class T, class P>
+/// y = x * scale[c] + shift[c]; with relu, 0 where that is negative (NaN stays).
+template <bool relu, class T, class P>
 void scale_shift(index_t rows, index_t channels, const T* x, const P* scale, const P* shift, T* y,
                  const Threads& threads) {
   for_each_element(threads, rows, channels, [=](index_t r, index_t c) MIEN_INLINE {
-    y[r * channels + c] = T(P(x[r * channels + c]) * scale[c] + shift[c]);
+    const P value = P(x[r * channels + c]) * scale[c] + shift[c];
+    y[r * channels + c] = T(relu && value <= 0 ? P{0} : value);
   });
 }
 
-/// out = a * from_a[c] + b * from_b[c] + shift[c].
-template <class T, class P>
-void combine(index_t rows, index_t channels, const T* a, const P* from_a, const T* b, const P* from_b, const P* shift,
-             T* out, const Threads& threads) {
+/// out = up * from_up[c] + x * from_x[c] + add[c], up being the rectified dy.
+template <bool relu, class T, class P>
+void combine(index_t rows, index_t channels, const T* dy, const RectifiedGradient<relu, P> rectified, const P* from_up,
+             const T* x, const P* from_x, const P* add, T* out, const Threads& threads) {
   for_each_element(threads, rows, channels, [=](index_t r, index_t c) MIEN_INLINE {
     const index_t i = r * channels + c;
-    out[i] = T(P(a[i]) * from_a[c] + P(b[i]) * from_b[c] + shift[c]);
+    const P value = P(x[i]);
+    out[i] = T(rectified(P(dy[i]), value, c) * from_up[c] + value * from_x[c] + add[c]);
   });
 }
 

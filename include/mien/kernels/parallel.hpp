@@ -35,16 +35,16 @@ MIEN_VECTORIZE MIEN_TARGET_AVX512 void run_avx512(index_t first, index_t last, c
 }
 #endif
 
+}  // namespace detail
+
 /// Runs f(first, last), a MIEN_INLINE lambda, compiled for the best target here.
 template <class F>
 void run_vectorized(index_t first, index_t last, const F& f) {
 #if MIEN_HAS_X86_KERNELS
-  if (cpu_isa() >= Isa::avx512) return run_avx512(first, last, f);
+  if (cpu_isa() >= Isa::avx512) return detail::run_avx512(first, last, f);
 #endif
-  run_portable(first, last, f);
+  detail::run_portable(first, last, f);
 }
-
-}  // namespace detail
 
 /// Calls f(first, last), a MIEN_INLINE lambda holding a loop, on the pieces of [0, n) of `piece` each (the last one may
 /// be shorter), over threads. Pieces do not depend on the number of threads.
@@ -53,7 +53,7 @@ void parallel_pieces(const Threads& threads, index_t n, index_t piece, const F& 
   const index_t pieces = (n + piece - 1) / piece;
   threads.parallel_for(pieces, [&](index_t p) {
     const index_t first = p * piece;
-    detail::run_vectorized(first, first + piece < n ? first + piece : n, f);
+    run_vectorized(first, first + piece < n ? first + piece : n, f);
   });
 }
 

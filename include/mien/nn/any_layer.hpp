@@ -43,6 +43,8 @@ class AnyLayer {
   void describe(Describer& describer) { self_->describe(describer); }
   /// Whether its training outputs are random.
   bool is_random() const { return self_->is_random(); }
+  /// Whether it applies a Relu behind it by itself when asked to.
+  bool fuses_relu() const { return self_->fuses_relu(); }
   /// The inner chains of a combinator with their names ("" for none), in the order in which it sets them up; empty for
   /// other layers. A combinator has no parameters but those of its chains.
   std::vector<std::pair<std::string, Sequential<T>*>> branches() { return self_->branches(); }
@@ -59,6 +61,7 @@ class AnyLayer {
                           const Pass<T>&) const = 0;
     virtual void describe(Describer&) = 0;
     virtual bool is_random() const = 0;
+    virtual bool fuses_relu() const = 0;
     virtual std::vector<std::pair<std::string, Sequential<T>*>> branches() = 0;
   };
 
@@ -81,6 +84,10 @@ class AnyLayer {
     void describe(Describer& describer) override { layer.describe(describer); }
     bool is_random() const override {
       if constexpr (requires { L::is_random; }) return L::is_random;
+      return false;
+    }
+    bool fuses_relu() const override {
+      if constexpr (requires { L::fuses_relu; }) return L::fuses_relu;
       return false;
     }
     std::vector<std::pair<std::string, Sequential<T>*>> branches() override {

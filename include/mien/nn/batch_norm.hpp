@@ -19,6 +19,7 @@ namespace mien {
 /// dx = weight * inverse * (dy - dbias / m - xhat * dweight / m); with stored statistics dx = weight * inverse * dy.
 struct BatchNorm2d {
   static constexpr std::string_view kind = "BatchNorm2d";
+  static constexpr bool fuses_relu = true;
 
   float epsilon = 1e-5f;
   float momentum = 0.1f;
@@ -41,7 +42,7 @@ struct BatchNorm2d {
     const index_t channels = x.back();
     const index_t rows = x.size() / (channels > 0 ? channels : 1);
     return {keep ? 3 * bytes_of<P>(channels) : 0,
-            4 * bytes_of<P>(channels) + kernels::channel_sums_bytes<P>(rows, channels)};
+            6 * bytes_of<P>(channels) + kernels::channel_sums_bytes<P>(rows, channels)};
   }
 
   template <class T>
@@ -64,25 +65,49 @@ struct BatchNorm2d {
       mean = batch_mean;
       variance = batch_variance;
     }
-    for (index_t c = 0; c < channels; ++c) {
-      inverse[c] = P{1} / std::sqrt(variance[c] + P(epsilon));
-      scale[c] = pass.parameters[0][c] * inverse[c];
-      shift[c] = pass.parameters[1][c] - mean[c] * scale[c];
+    linear_map(pass, mean, variance, channels, inverse, scale, shift);
+    if (pass.relu) {
+      kernels::scale_shift<true>(rows, channels, x.data(), scale, shift, y.data(), pass.threads());
+    } else {
+      kernels::scale_shift<false>(rows, channels, x.data(), scale, shift, y.data(), pass.threads());
     }
-    kernels::scale_shift(rows, channels, x.data(), scale, shift, y.data(), pass.threads());
   }
 
   template <class T>
   void backward(TensorView<const T> x, TensorView<const T>, TensorView<const T> dy, TensorView<T> dx,
                 Gradients<T> gradients, const Pass<T>& pass) const {
+    pass.relu ? run_backward<true>(x, dy, dx, gradients, pass) : run_backward<false>(x, dy, dx, gradients, pass);
+  }
+
+  void describe(Describer& d) {
+    d.value("epsilon", epsilon);
+    d.value("momentum", momentum);
+  }
+
+ private:
+  /// scale and shift of y = x * scale[c] + shift[c].
+  template <class P, class T>
+  void linear_map(const Pass<T>& pass, const P* mean, const P* variance, index_t channels, P* inverse, P* scale,
+                  P* shift) const {
+    for (index_t c = 0; c < channels; ++c) {
+      inverse[c] = P{1} / std::sqrt(variance[c] + P(epsilon));
+      scale[c] = pass.parameters[0][c] * inverse[c];
+      shift[c] = pass.parameters[1][c] - mean[c] * scale[c];
+    }
+  }
+
+  template <bool relu, class T>
+  void run_backward(TensorView<const T> x, TensorView<const T> dy, TensorView<T> dx, Gradients<T> gradients,
+                    const Pass<T>& pass) const {
     using P = parameter_t<T>;
     const index_t channels = x.shape().back(), rows = x.size() / channels;
     Arena scratch(pass.scratch);
     P* sum = scratch.take<P>(channels);      // of dy
     P* product = scratch.take<P>(channels);  // of dy * xhat
-    P* from_dy = scratch.take<P>(channels);
+    P* scale = scratch.take<P>(channels);
+    P* shift = scratch.take<P>(channels);
+    P* inverse = scratch.take<P>(channels);
     P* from_x = scratch.take<P>(channels);
-    const P* weight = pass.parameters[0].data();
     const P* mean = pass.parameters[2].data();
     const P* variance = pass.parameters[3].data();
     if (pass.training) {
@@ -103,26 +128,22 @@ struct BatchNorm2d {
         for (index_t c = 0; gradients[k] && c < channels; ++c) gradients[k][c] = pass.parameters[k][c];
     }
     if (!dx && !gradients[0] && !gradients[1]) return;
-    kernels::channel_products(rows, channels, x.data(), mean, dy.data(), sum, product, scratch.rest(), pass.threads());
+    linear_map(pass, mean, variance, channels, inverse, scale, shift);
+    const kernels::RectifiedGradient<relu, P> rectified{scale, shift};
+    kernels::channel_products(rows, channels, x.data(), mean, dy.data(), rectified, sum, product, scratch.rest(),
+                              pass.threads());
     for (index_t c = 0; c < channels; ++c) {
-      const P inverse = P{1} / std::sqrt(variance[c] + P(epsilon));
-      product[c] *= inverse;
+      product[c] *= inverse[c];
       if (gradients[0]) gradients[0][c] = product[c];
       if (gradients[1]) gradients[1][c] = sum[c];
-      const P scale = weight[c] * inverse, count = P(rows);
-      from_dy[c] = scale;
-      from_x[c] = pass.training ? -scale * inverse * product[c] / count : P{0};
-      sum[c] = pass.training ? -scale * sum[c] / count - from_x[c] * mean[c] : P{0};
+      const P count = P(rows);
+      from_x[c] = pass.training ? -scale[c] * inverse[c] * product[c] / count : P{0};
+      sum[c] = pass.training ? -scale[c] * sum[c] / count - from_x[c] * mean[c] : P{0};
     }
-    // dx = from_dy * dy + from_x * x + sum: the formula above with x in place of xhat.
+    // dx = scale * dy + from_x * x + sum: the formula above with x in place of xhat.
     if (dx) {
-      kernels::combine(rows, channels, dy.data(), from_dy, x.data(), from_x, sum, dx.data(), pass.threads());
+      kernels::combine(rows, channels, dy.data(), rectified, scale, x.data(), from_x, sum, dx.data(), pass.threads());
     }
-  }
-
-  void describe(Describer& d) {
-    d.value("epsilon", epsilon);
-    d.value("momentum", momentum);
   }
 };
 

@@ -1,14 +1,18 @@
 // Dropout: random zeros in training.
 #pragma once
 
+#include <cstring>
+
 #include "mien/kernels/parallel.hpp"
+#include "mien/kernels/random_bits.hpp"
 #include "mien/nn/layer.hpp"
 
 namespace mien {
 
 /// In training each element is set to zero with probability `rate`, 0 <= rate < 1, and multiplied by 1 / (1 - rate)
 /// otherwise, so that the mean is kept; in inference and when frozen y = x. Srivastava et al., "Dropout" (2014). Which
-/// elements fall depends on (seed, layer, step, element) alone; backward draws them again, so nothing is saved.
+/// elements fall depends on (seed, layer, step, element) alone; backward draws them again, so nothing is saved. The
+/// rate is kept to 2^-17.
 struct Dropout {
   static constexpr std::string_view kind = "Dropout";
   static constexpr bool is_random = true;
@@ -49,19 +53,38 @@ struct Dropout {
     }
     const P scale = P{1} / (P{1} - P(rate));
     const Random random = pass.random();
-    // Dropped when the element's 32 bits, read as a fraction of 2^32, are below the rate.
-    const auto threshold = static_cast<std::uint64_t>(static_cast<double>(rate) * 4294967296.0);
-    constexpr index_t piece = 4096;
-    pass.threads().parallel_for((n + piece - 1) / piece, [&](index_t p) {
-      const index_t last = std::min(n, (p + 1) * piece);
-      for (index_t i = p * piece; i < last; i += 4) {
-        const auto words = random.block(static_cast<std::uint64_t>(i / 4));
-        for (index_t k = 0; k < 4 && i + k < last; ++k) {
-          const bool keep = words[static_cast<std::size_t>(k)] >= threshold;
-          to[i + k] = keep ? T(P(from[i + k]) * scale) : T(P{0});
+    // Dropped when the element's 16 bits, read as a fraction of 2^16, are below the rate. A block has eight elements.
+    const auto threshold = static_cast<std::uint32_t>(static_cast<double>(rate) * 65536.0 + 0.5);
+    constexpr index_t drawn = 8 * kernels::philox_lanes;
+    const T* x = from.data();
+    T* y = to.data();
+    const auto draw = [=](index_t first, index_t last) MIEN_INLINE {
+      for (index_t p = first; p < last; ++p) {
+        std::uint32_t words[drawn / 2];
+        kernels::philox_blocks(random, static_cast<std::uint64_t>(p * (drawn / 8)), words);
+        std::uint16_t bits[drawn];
+        std::memcpy(bits, words, sizeof(bits));
+        const index_t start = p * drawn;
+        if (n - start >= drawn) {
+          select(x + start, bits, threshold, scale, y + start, drawn);  // a count that the compiler knows
+        } else {
+          select(x + start, bits, threshold, scale, y + start, n - start);
         }
       }
-    });
+    };
+    kernels::parallel_pieces(pass.threads(), (n + drawn - 1) / drawn, kernels::elementwise_piece / drawn, draw);
+  }
+
+  /// y = x * scale where the drawn bits are at least `threshold`, else 0.
+  template <class T, class P>
+  MIEN_INLINE static void select(const T* __restrict x, const std::uint16_t* __restrict bits, std::uint32_t threshold,
+                                 P scale, T* __restrict y, index_t n) {
+    using Word = typename bits_of<T>::type;
+    auto* to = reinterpret_cast<Word*>(y);
+    for (index_t k = 0; k < n; ++k) {
+      const T kept = T(P(x[k]) * scale);
+      to[k] = bits[k] >= threshold ? reinterpret_cast<const Word&>(kept) : Word{0};
+    }
   }
 };
 

@@ -12,6 +12,7 @@
 //                                    TensorView<T> dx, Gradients<T> gradients, const Pass<T>& pass) const;
 //   void describe(Describer& d);                                // names its hyper-parameters, for model files
 //   static constexpr bool is_random = true;                      // only if it draws random numbers in training
+//   static constexpr bool fuses_relu = true;                     // only if it heeds Pass::relu
 //
 // x is (batch, ...input shape), y is (batch, ...output shape). forward assigns y. backward assigns dx (unless it is
 // empty: not wanted) and every gradient that is not empty. Both write nothing else but pass.saved and pass.scratch.
@@ -139,6 +140,9 @@ struct Pass {
   bool training = false;
   /// Whether a backward pass follows, for which `saved` is to be filled.
   bool keep = false;
+  /// A Relu follows, which this layer is to apply itself: y is then the Relu's output and dy its gradient. Only for
+  /// layers with fuses_relu.
+  bool relu = false;
   /// Number of this layer's random stream.
   std::uint32_t stream = 0;
   /// This layer's parameters, in the order in which setup declared them.

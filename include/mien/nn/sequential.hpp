@@ -251,7 +251,15 @@ class Sequential {
       const Memory m = n.layer.memory(x.shape(), shape, pass.threads().count(), pass.keep);
       Arena rest(scratch.rest());
       const auto kept = pass.keep ? saved.take_bytes(m.saved) : rest.take_bytes(m.saved);
-      n.layer.forward(x, out, inner(pass, n, kept, rest.rest()));
+      Pass<T> own = inner(pass, n, kept, rest.rest());
+      // An observer wants to see every layer's output.
+      own.relu = !pass.observer && applies_relu(i, last);
+      if (own.relu) {
+        // The Relu's output is written at once; what would lie between the two is never touched.
+        ++i;
+        out = i + 1 < last ? TensorView<T>{pass.keep ? saved.take<T>(shape.size()) : buffers[i % 2], shape} : y;
+      }
+      n.layer.forward(x, out, own);
       if (pass.observer) pass.observer->output(n.full_name, n.layer.kind(), out);
       x = out;
     }
@@ -288,10 +296,12 @@ class Sequential {
         in = Arena(pass.saved.subspan(offset - saved_bytes(i - 1, before, in_shape, last, pass)))
                  .template tensor<T>(in_shape);
       }
+      if (i > lowest && applies_relu(i - 1, last)) continue;  // done by the layer in front, with the same dy
       TensorView<T> below = i == lowest ? dx : TensorView<T>{buffers[i % 2], in_shape};
       const Memory m = n.layer.memory(in_shape, out_shape, pass.threads().count(), true);
-      n.layer.backward(in, out, dy, below, gradients.subspan(n.first_parameter, n.parameter_count),
-                       inner(pass, n, own.take_bytes(m.saved), scratch.rest()));
+      Pass<T> layer_pass = inner(pass, n, own.take_bytes(m.saved), scratch.rest());
+      layer_pass.relu = applies_relu(i, last);
+      n.layer.backward(in, out, dy, below, gradients.subspan(n.first_parameter, n.parameter_count), layer_pass);
       dy = below;
     }
   }
@@ -324,6 +334,11 @@ class Sequential {
   const Node& node(index_t i) const { return nodes_[static_cast<std::size_t>(i)]; }
   index_t end_of(Range range) const { return range.last < 0 ? layer_count() : range.last; }
   Shape shape_before(index_t i, index_t batch) const { return node(i - 1).output.shape.with_batch(batch); }
+
+  /// Whether layer i does the work of a Relu behind it. Results are those of the two one after the other.
+  bool applies_relu(index_t i, index_t last) const {
+    return i + 1 < last && node(i).layer.fuses_relu() && node(i + 1).layer.kind() == "Relu";
+  }
 
   std::size_t saved_bytes(index_t i, const Shape& in, const Shape& out, index_t last, const Pass<T>& pass) const {
     return padded(node(i).layer.memory(in, out, pass.threads().count(), true).saved) +

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <type_traits>
 
-#include "mien/core/shape.hpp"
+#include "mien/kernels/parallel.hpp"
 
 namespace mien::detail {
 
@@ -18,7 +18,7 @@ struct Clip {
   P limit;
   P scale;
 
-  P operator()(P g) const {
+  MIEN_INLINE P operator()(P g) const {
     const P low = g < -limit ? -limit : g;
     return (low > limit ? limit : low) * scale;
   }
@@ -32,7 +32,7 @@ struct SgdUpdate {
   P rate, decay, momentum, of_gradient, of_buffer;
 
   template <int count>
-  void with_momentum(P* __restrict p, const P* __restrict g, P* __restrict b) const {
+  MIEN_INLINE void with_momentum(P* __restrict p, const P* __restrict g, P* __restrict b) const {
     for (int i = 0; i < count; ++i) {
       const P gradient = clip(g[i]) + decay * p[i];
       const P buffer = momentum * b[i] + gradient;
@@ -41,7 +41,7 @@ struct SgdUpdate {
     }
   }
   template <int count>
-  void plain(P* __restrict p, const P* __restrict g) const {
+  MIEN_INLINE void plain(P* __restrict p, const P* __restrict g) const {
     for (int i = 0; i < count; ++i) p[i] -= rate * (clip(g[i]) + decay * p[i]);
   }
 };
@@ -54,7 +54,7 @@ struct AdamUpdate {
   P rate, decay, keep, one_minus_beta1, beta2, one_minus_beta2, correction, epsilon;
 
   template <int count>
-  void block(P* __restrict p, const P* __restrict g, P* __restrict m, P* __restrict v) const {
+  MIEN_INLINE void block(P* __restrict p, const P* __restrict g, P* __restrict m, P* __restrict v) const {
     for (int i = 0; i < count; ++i) {
       const P gradient = clip(g[i]) + decay * p[i];
       const P mean = m[i] + one_minus_beta1 * (gradient - m[i]);
@@ -67,22 +67,24 @@ struct AdamUpdate {
 };
 
 template <class P>
-void apply(const SgdUpdate<P> update, index_t n, P* p, const P* g, P* b) {
-  index_t i = 0;
-  if (b == nullptr) {
-    for (; i + update_block <= n; i += update_block) update.template plain<update_block>(p + i, g + i);
-    for (; i < n; ++i) update.template plain<1>(p + i, g + i);
-    return;
-  }
-  for (; i + update_block <= n; i += update_block) update.template with_momentum<update_block>(p + i, g + i, b + i);
-  for (; i < n; ++i) update.template with_momentum<1>(p + i, g + i, b + i);
+void apply(const SgdUpdate<P> update, index_t count, P* p, const P* g, P* b) {
+  kernels::run_vectorized(0, count, [=](index_t i, index_t n) MIEN_INLINE {
+    if (b == nullptr) {
+      for (; i + update_block <= n; i += update_block) update.template plain<update_block>(p + i, g + i);
+      for (; i < n; ++i) update.template plain<1>(p + i, g + i);
+    } else {
+      for (; i + update_block <= n; i += update_block) update.template with_momentum<update_block>(p + i, g + i, b + i);
+      for (; i < n; ++i) update.template with_momentum<1>(p + i, g + i, b + i);
+    }
+  });
 }
 
 template <class P>
-void apply(const AdamUpdate<P> update, index_t n, P* p, const P* g, P* m, P* v) {
-  index_t i = 0;
-  for (; i + update_block <= n; i += update_block) update.template block<update_block>(p + i, g + i, m + i, v + i);
-  for (; i < n; ++i) update.template block<1>(p + i, g + i, m + i, v + i);
+void apply(const AdamUpdate<P> update, index_t count, P* p, const P* g, P* m, P* v) {
+  kernels::run_vectorized(0, count, [=](index_t i, index_t n) MIEN_INLINE {
+    for (; i + update_block <= n; i += update_block) update.template block<update_block>(p + i, g + i, m + i, v + i);
+    for (; i < n; ++i) update.template block<1>(p + i, g + i, m + i, v + i);
+  });
 }
 
 /// Sum of the squares of n gradients, each cut to [-limit, limit] first. Eight sums side by side, added in order: the
@@ -110,15 +112,12 @@ double sum_of_squares(index_t n, const P* g, P limit) {
 
 /// average += share (value - average).
 template <class P>
-void move_towards(index_t n, P* average, const P* value, P share) {
-  const auto block = [share](auto count, P* __restrict a, const P* __restrict x) {
-    for (int i = 0; i < decltype(count)::value; ++i) a[i] += share * (x[i] - a[i]);
-  };
-  index_t i = 0;
-  for (; i + update_block <= n; i += update_block) {
-    block(std::integral_constant<int, update_block>{}, average + i, value + i);
-  }
-  for (; i < n; ++i) block(std::integral_constant<int, 1>{}, average + i, value + i);
+void move_towards(index_t count, P* average, const P* value, P share) {
+  kernels::run_vectorized(0, count, [=](index_t i, index_t n) MIEN_INLINE {
+    P* __restrict a = average;
+    const P* __restrict x = value;
+    for (; i < n; ++i) a[i] += share * (x[i] - a[i]);
+  });
 }
 
 }  // namespace mien::detail

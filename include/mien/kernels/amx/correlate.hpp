@@ -185,8 +185,9 @@ struct TilePiece {
   static index_t source_at(index_t i, index_t stride, index_t r, index_t dilation, index_t offset, index_t step,
                            index_t extent) {
     const index_t at = i * stride + r * dilation - offset;
-    if (at < 0 || at % step != 0 || at / step >= extent) return -1;
-    return at / step;
+    if (at < 0) return -1;
+    if (step == 1) return at < extent ? at : -1;  // no division in the usual case
+    return at % step == 0 && at / step < extent ? at / step : -1;
   }
 
   void run_images() {
