@@ -121,9 +121,9 @@ TEST_CASE("The warp is what its formula says, borders included") {
       *values[k] = (k % 3 ? 2.0f : 20.0f) * random.uniform(1000 + 10 * round + k, -1.0f, 1.0f);
     }
     if (round % 5 == 0) map = {0.5f, 1.0f, 0.0f, 0.0f, 0.0f, 1.0f};
-    if (channels == 1) detail::warp<1>(image, out, map);
-    if (channels == 3) detail::warp<3>(image, out, map);
-    if (channels == 2) detail::warp<0>(image, out, map);
+    if (channels == 1) detail::warp<1>(image, out, map, std::nullopt);
+    if (channels == 3) detail::warp<3>(image, out, map, std::nullopt);
+    if (channels == 2) detail::warp<0>(image, out, map, std::nullopt);
     for (index_t y = 0; y < out.shape()[0]; ++y) {
       for (index_t x = 0; x < out.shape()[1]; ++x) {
         // Positions as the warp rounds them; near a pixel's edge a last bit decides on which side of it one is, but
@@ -333,5 +333,31 @@ TEST_CASE("Extreme but valid options stay inside the image") {
     options.erasing_aspect_high = 1e3f;
     const auto out = augmented(image, options, {1, round}, 0);
     for (const float value : out) REQUIRE(std::isfinite(value));
+  }
+}
+
+TEST_CASE("What lies outside is `fill`, as if the image had a margin of it") {
+  for (std::uint64_t round = 0; round < 50; ++round) {
+    const auto image = noise({17, 12, 1}, round);
+    const index_t margin = 30;
+    Tensor<float> framed({17 + 2 * margin, 12 + 2 * margin, 1});
+    for (float& value : framed) value = -1.5f;
+    for (index_t row = 0; row < 17; ++row)
+      for (index_t column = 0; column < 12; ++column)
+        framed[(row + margin) * (12 + 2 * margin) + column + margin] = image[row * 12 + column];
+    Augmentation options;
+    options.flip = 0.5f;
+    options.rotation = 180.0f;
+    options.rotation_probability = 1.0f;
+    options.scale_low = 0.7f;
+    options.scale_probability = 1.0f;
+    options.shift = 6.0f;
+    const Random random(round, Stream::augment);
+    Tensor<float> expected({17, 12, 1}), filled({17, 12, 1});
+    augment(framed.view(), expected.view(), options, random);
+    options.fill = -1.5f;
+    options.validate();
+    augment(image.view(), filled.view(), options, random);
+    for (index_t i = 0; i < filled.size(); ++i) CHECK(filled[i] == doctest::Approx(expected[i]).epsilon(1e-4));
   }
 }

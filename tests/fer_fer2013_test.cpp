@@ -241,6 +241,17 @@ TEST_CASE("fer2013: copies of training pictures, whatever their label") {
   CHECK_THROWS_AS(select(faces, std::vector<index_t>{3}), ArgumentError);
 }
 
+TEST_CASE("synthetic faces are known as such when they are read back") {
+  const Folder folder;
+  export_split(training_faces(), folder.path() + "/train", Split::training, Threads(1));
+  export_split(public_faces(), folder.path() + "/test", Split::public_test, Threads(1));
+  const Fer2013 data = load_fer2013(folder.path(), {}, Threads(1));
+  CHECK(data[Split::training].synthetic);
+  CHECK(data[Split::public_test].synthetic);
+  REQUIRE(data.warnings.size() == 2);
+  CHECK(contains(data.warnings[0], "synthetic faces drawn by mien"));
+}
+
 TEST_CASE("synthetic persons as folders") {
   const Folder folder;
   export_persons({.seed = 2, .first_person = 7, .persons = 2, .takes = 3}, folder.path(), Threads(1));

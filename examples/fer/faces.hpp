@@ -11,6 +11,9 @@
 
 namespace mien::fer {
 
+/// What the PGM files of synthetic faces begin with, so that they are not taken for photographs when they are read.
+inline constexpr std::string_view synthetic_mark = "P5\n# synthetic face drawn by mien\n";
+
 /// n labelled pictures: 2,304 bytes each, one byte a pixel.
 struct FaceImages {
   std::vector<std::uint8_t> pixels;  ///< n x 48 x 48

@@ -138,6 +138,11 @@ inline std::string reason_of(const std::exception& error) {
   return text.substr(0, text.find('\n'));
 }
 
+inline bool is_marked_synthetic(std::span<const std::byte> bytes) {
+  return bytes.size() >= synthetic_mark.size() &&
+         std::memcmp(bytes.data(), synthetic_mark.data(), synthetic_mark.size()) == 0;
+}
+
 inline void load_folder(const std::string& path, const std::vector<FoundFile>& files, const Fer2013Options& options,
                         const Threads& threads, Fer2013& data, BadItems& bad) {
   struct Picture {
@@ -173,13 +178,16 @@ inline void load_folder(const std::string& path, const std::vector<FoundFile>& f
     FaceImages& faces = data[split];
     faces.resize(static_cast<index_t>(list.size()));
     std::vector<std::string> reasons(list.size());
+    std::vector<char> drawn(list.size());
     threads.parallel_for(static_cast<index_t>(list.size()), [&](index_t i) {
       const auto k = static_cast<std::size_t>(i);
       faces.names[k] = list[k].file->path;
       faces.labels[k] = list[k].label;
       try {
         const ImageLimits limits;
-        const Image image = decode_image(read_file(list[k].file->path, limits.file_bytes), 1, limits);
+        const std::vector<std::byte> bytes = read_file(list[k].file->path, limits.file_bytes);
+        drawn[k] = is_marked_synthetic(bytes);
+        const Image image = decode_image(bytes, 1, limits);
         if (image.width != face_side || image.height != face_side) {
           fail<FormatError>("is " + std::to_string(image.width) + "x" + std::to_string(image.height) +
                             " pixels, expected 48x48");
@@ -205,6 +213,7 @@ inline void load_folder(const std::string& path, const std::vector<FoundFile>& f
       ++kept;
     }
     faces.resize(kept);
+    faces.synthetic = std::find(drawn.begin(), drawn.end(), true) != drawn.end();
   }
 }
 
@@ -294,7 +303,11 @@ inline Fer2013 load_fer2013(const std::string& path, const Fer2013Options& optio
                         "); expected the seven expressions");
     }
     detail::sort_by_content(faces);
-    if (std::string text = detail::difference_from_official(faces, split); !text.empty()) data.warnings.push_back(text);
+    if (faces.synthetic) {
+      data.warnings.push_back(name + " holds synthetic faces drawn by mien, not photographs");
+    } else if (std::string text = detail::difference_from_official(faces, split); !text.empty()) {
+      data.warnings.push_back(text);
+    }
   }
   return data;
 }

@@ -128,6 +128,7 @@ inline Recipe recipe_of(std::string_view name) {
     r.augmentation.flip = 0.5f;
     r.augmentation.rotation = 30;
     r.augmentation.rotation_probability = 1;
+    r.augmentation.fill = (0 - r.mean) / r.deviation;  // black
     return r;
   }
   r.input = 44;

@@ -14,9 +14,10 @@
 
 namespace mien::fer {
 
-/// The bytes of a binary PGM file (P5, 8 bits) of a 48x48 picture.
-inline std::string encode_pgm(std::span<const std::uint8_t> pixels) {
-  std::string bytes = "P5\n48 48\n255\n";
+/// The bytes of a binary PGM file (P5, 8 bits) of a 48x48 picture; `drawn` by mien, its comment says so.
+inline std::string encode_pgm(std::span<const std::uint8_t> pixels, bool drawn = false) {
+  std::string bytes(drawn ? synthetic_mark : "P5\n");
+  bytes += "48 48\n255\n";
   bytes.append(reinterpret_cast<const char*>(pixels.data()), static_cast<std::size_t>(face_pixels));
   return bytes;
 }
@@ -31,7 +32,7 @@ inline void write_faces(const FaceImages& faces, const Threads& threads, const s
   }
   threads.parallel_for(faces.size(), [&](index_t i) {
     const std::string& path = files[static_cast<std::size_t>(i)];
-    const std::string bytes = encode_pgm(faces.image(i));
+    const std::string bytes = encode_pgm(faces.image(i), faces.synthetic);
     std::FILE* file = std::fopen(path.c_str(), "wb");
     const bool written = file && std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
     if (!file || std::fclose(file) != 0 || !written) {

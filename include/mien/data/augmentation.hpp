@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -19,7 +20,7 @@ namespace mien {
 
 /// What is done to a training image (height, width, channels), in this order:
 /// 1. one bilinear warp onto the output extents, both images centred on each other: mirroring, rotation, scale, shift;
-///    what lies outside the image is its reflection (the border pixel itself is not repeated);
+///    what lies outside the image is its reflection (the border pixel itself is not repeated), or `fill`;
 /// 2. v -> contrast * v + brightness on every value, so in units of the normalized image's deviation;
 /// 3. erasing: a rectangle filled with standard normal noise.
 /// All ranges are drawn uniformly, each on its own.
@@ -37,6 +38,8 @@ struct Augmentation {
   float scale_probability = 0.0f;
   /// Shift within +-`shift` pixels of the input, per axis; fractions included.
   float shift = 0.0f;
+  /// Value of what lies outside the image, where it is not to be its reflection.
+  std::optional<float> fill = std::nullopt;
   /// Contrast in 1 +- `contrast` and brightness in +-`brightness`, both or neither.
   float contrast = 0.0f;
   float brightness = 0.0f;
@@ -143,7 +146,7 @@ inline void clip_columns(float start, float step, float limit, index_t& first, i
 
 /// Bilinear warp. `channels` is a constant in the usual cases, for the compiler to unroll.
 template <int fixed_channels>
-void warp(TensorView<const float> image, TensorView<float> out, const Affine& map) {
+void warp(TensorView<const float> image, TensorView<float> out, const Affine& map, std::optional<float> fill) {
   const index_t height = image.shape()[0], width = image.shape()[1];
   const index_t channels = fixed_channels > 0 ? fixed_channels : image.shape()[2];
   const index_t out_height = out.shape()[0], out_width = out.shape()[1];
@@ -151,16 +154,19 @@ void warp(TensorView<const float> image, TensorView<float> out, const Affine& ma
   const float* source = image.data();
   float* target = out.data();
 
+  /// Four neighbours, each of which may lie outside.
   const auto border = [&](float x, float y, float* pixel) {
     const float left = std::floor(x), top = std::floor(y);
     const float fx = x - left, fy = y - top;
-    const index_t column = reflect(static_cast<index_t>(left), width) * channels;
-    const index_t next_column = reflect(static_cast<index_t>(left) + 1, width) * channels;
-    const float* upper = source + reflect(static_cast<index_t>(top), height) * stride;
-    const float* lower = source + reflect(static_cast<index_t>(top) + 1, height) * stride;
+    const auto column = static_cast<index_t>(left), line = static_cast<index_t>(top);
+    const auto value = [&](index_t v, index_t h, index_t c) {
+      if (fill && (v < 0 || v >= height || h < 0 || h >= width)) return *fill;
+      return source[reflect(v, height) * stride + reflect(h, width) * channels + c];
+    };
     for (index_t c = 0; c < channels; ++c) {
-      const float a = upper[column + c] + fx * (upper[next_column + c] - upper[column + c]);
-      const float b = lower[column + c] + fx * (lower[next_column + c] - lower[column + c]);
+      const float a0 = value(line, column, c), a1 = value(line, column + 1, c);
+      const float b0 = value(line + 1, column, c), b1 = value(line + 1, column + 1, c);
+      const float a = a0 + fx * (a1 - a0), b = b0 + fx * (b1 - b0);
       pixel[c] = a + fy * (b - a);
     }
   };
@@ -260,6 +266,7 @@ inline void Augmentation::validate() const {
   range("scale_low", scale_low, scale_high, 0.01f, 100.0f);
   probability("scale_probability", scale_probability);
   amount("shift", shift, 1e4f);
+  detail::check_range(!fill || std::isfinite(*fill), "fill", fill.value_or(0.0f), "a finite number");
   amount("contrast", contrast, 1e3f);
   amount("brightness", brightness, 1e6f);
   probability("jitter_probability", jitter_probability);
@@ -307,11 +314,11 @@ inline void augment(TensorView<const float> image, TensorView<float> out, const 
     map.x0 = 0.5f * static_cast<float>(from[1] - 1) + shift_x - map.xx * to_x - map.xy * to_y;
     map.y0 = 0.5f * static_cast<float>(from[0] - 1) + shift_y - map.yx * to_x - map.yy * to_y;
     if (from[2] == 1) {
-      detail::warp<1>(image, out, map);
+      detail::warp<1>(image, out, map, options.fill);
     } else if (from[2] == 3) {
-      detail::warp<3>(image, out, map);
+      detail::warp<3>(image, out, map, options.fill);
     } else {
-      detail::warp<0>(image, out, map);
+      detail::warp<0>(image, out, map, options.fill);
     }
   }
   if (jitter) {
