@@ -1,5 +1,6 @@
 // AVX2: the inner loops over float. Explicit instructions, because standard C++ mode forbids compilers to fuse a
-// product with a sum, and so that a plain -O2 build of a program runs them at the machine's limit.
+// product with a sum, and so that a plain -O2 build of a program runs them at the machine's limit. Written out beside
+// avx512/ because clang must know an instruction's registers where it is written: the function's target decides them.
 #pragma once
 
 #include "mien/core/config.hpp"
