@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -296,6 +297,121 @@ void compare_special_values(Isa isa) {
 }
 
 }  // namespace
+
+namespace {
+
+/// sums[n,i,j] over the 4x4 pixels, from (2 (i / 2) - pad, 2 (j / 2) - pad) on, of the sum over channels of |x|.
+std::vector<double> tile_sums(const ConvGeometry& g, const std::vector<double>& x) {
+  std::vector<double> sums;
+  for (index_t n = 0; n < g.batch; ++n)
+    for (index_t i = 0; i < g.out_height(); ++i)
+      for (index_t j = 0; j < g.out_width(); ++j) {
+        double sum = 0;
+        for (index_t h = i / 2 * 2 - g.pad_top; h < i / 2 * 2 - g.pad_top + 4; ++h)
+          for (index_t v = j / 2 * 2 - g.pad_left; v < j / 2 * 2 - g.pad_left + 4; ++v) {
+            if (h < 0 || h >= g.height || v < 0 || v >= g.width) continue;
+            for (index_t c = 0; c < g.channels; ++c)
+              sum += x[static_cast<std::size_t>(((n * g.height + h) * g.width + v) * g.channels + c)];
+          }
+        sums.push_back(sum);
+      }
+  return sums;
+}
+
+/// Winograd's way against the plain loops: sizes that take it (even, odd, unpadded), within the bound of winograd.hpp.
+void compare_winograd(Isa isa, int count) {
+  if (isa > cpu_isa()) {
+    MESSAGE("skipped: this machine has no " << to_string(isa));
+    return;
+  }
+  Dice dice{static_cast<std::uint64_t>(isa) * 31};
+  int taken = 0;
+  for (int i = 0; i < count; ++i) {
+    ConvGeometry g;
+    g.height = dice(9, 24);
+    g.width = dice(9, 24);
+    g.batch = 5000 / (g.height * g.width) + dice(0, 3);
+    g.channels = 16 * dice(1, 3);
+    g.filters = 16 * dice(1, 5);
+    g.kernel_h = g.kernel_w = 3;
+    g.pad_top = dice(0, 1);
+    g.pad_left = dice(0, 1);
+    g.pad_bottom = dice(0, 2);
+    g.pad_right = dice(0, 2);
+    const std::string where = text(g) + std::string(to_string(isa));
+    CAPTURE(where);
+    const kernels::detail::WinogradPlan plan(kernels::detail::forward_correlation(g),
+                                             kernels::detail::pick_blocks<float>(isa));
+    taken += plan.fits;
+    auto x = random_values<float>(dice, g.input_size());
+    const auto w = random_values<float>(dice, g.weight_size());
+    const auto b = random_values<float>(dice, g.filters);
+    const auto dy = random_values<float>(dice, g.output_size());
+    const Results<float> one = run_all<float>(g, x, w, b.data(), dy, 1, isa);
+    const Results<float> many = run_all<float>(g, x, w, b.data(), dy, 3, isa);
+    CHECK(same_bytes(one.y, many.y));
+    CHECK(same_bytes(one.dx, many.dx));
+    std::vector<float> truth(one.y.size()), truth_dx(one.dx.size());
+    reference::conv2d_forward<float>(g, x.data(), w.data(), b.data(), truth.data());
+    reference::conv2d_backward_data<float>(g, dy.data(), w.data(), truth_dx.data());
+    // The largest |w| of a window stands for the sum over it divided by 9, so the bound is a little wider.
+    double largest = 0;
+    for (const float v : w) largest = std::max(largest, std::abs(static_cast<double>(v)));
+    const auto bound = [&](double n) { return 4 * (n + 12) * 6e-8 * 9 * largest; };
+    const auto sums = tile_sums(g, absolute(x));
+    double worst = 0, typical = 0;
+    for (std::size_t k = 0; k < truth.size(); ++k) {
+      const double error = std::abs(static_cast<double>(one.y[k]) - static_cast<double>(truth[k]));
+      const double allowed =
+          bound(static_cast<double>(g.channels)) * (sums[k / static_cast<std::size_t>(g.filters)] + 1);
+      if (!(error <= allowed)) {
+        FAIL_CHECK("value " << k << " is " << one.y[k] << ", expected " << truth[k] << ", allowed " << allowed);
+        break;
+      }
+      worst = std::max(worst, error);
+      typical = std::max(typical, std::abs(static_cast<double>(truth[k])));
+    }
+    CHECK(worst < 4e-6 * typical);  // far below the bound: what is seen in practice
+    worst = typical = 0;
+    for (std::size_t k = 0; k < truth_dx.size(); ++k) {
+      worst = std::max(worst, std::abs(static_cast<double>(one.dx[k]) - static_cast<double>(truth_dx[k])));
+      typical = std::max(typical, std::abs(static_cast<double>(truth_dx[k])));
+    }
+    CHECK(worst < 4e-6 * typical);
+    CHECK(same_bytes(one.dw, many.dw));
+    CHECK(same_bytes(one.dbias, many.dbias));
+    std::vector<float> truth_dw(one.dw.size()), truth_dbias(one.dbias.size());
+    reference::conv2d_backward_weights<float>(g, x.data(), dy.data(), truth_dw.data(), truth_dbias.data());
+    for (const auto& [fast, slow] : {std::pair{&one.dw, &truth_dw}, std::pair{&one.dbias, &truth_dbias}}) {
+      worst = typical = 0;
+      for (std::size_t k = 0; k < slow->size(); ++k) {
+        worst = std::max(worst, std::abs(static_cast<double>((*fast)[k]) - static_cast<double>((*slow)[k])));
+        typical = std::max(typical, std::abs(static_cast<double>((*slow)[k])));
+      }
+      // Here the plain loops' own error, from some 5,000 products added one by one, is the larger one.
+      CHECK(worst < 3e-5 * typical);
+    }
+    // Values that are not finite stay where the plain loops have them.
+    if (i % 4 == 0) {
+      x[static_cast<std::size_t>(dice(0, g.input_size() - 1))] =
+          i % 8 == 0 ? std::numeric_limits<float>::infinity() : std::numeric_limits<float>::quiet_NaN();
+      const Results<float> special = run_all<float>(g, x, w, b.data(), dy, 1, isa);
+      reference::conv2d_forward<float>(g, x.data(), w.data(), b.data(), truth.data());
+      CHECK(kinds(special.y) == kinds(truth));
+      reference::conv2d_backward_weights<float>(g, x.data(), dy.data(), truth_dw.data(), truth_dbias.data());
+      CHECK(kinds(special.dw) == kinds(truth_dw));
+      CHECK(kinds(special.dbias) == kinds(truth_dbias));
+    }
+  }
+  CHECK(taken > count / 2);
+}
+
+}  // namespace
+
+TEST_CASE("Winograd's way agrees with the plain loops") {
+  compare_winograd(Isa::avx2, 16);
+  compare_winograd(Isa::avx512, 24);
+}
 
 TEST_CASE("convolution agrees with the plain loops, portable") {
   compare_with_reference<float>(Isa::portable, 200);

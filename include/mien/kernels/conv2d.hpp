@@ -13,6 +13,7 @@
 #include "mien/kernels/portable/blocks.hpp"
 #include "mien/kernels/reference.hpp"
 #include "mien/kernels/weight_gradients.hpp"
+#include "mien/kernels/winograd_gradients.hpp"
 
 namespace mien::kernels {
 
@@ -56,8 +57,17 @@ std::size_t conv2d_scratch_bytes(ConvPass pass, const ConvGeometry& g, int threa
       return detail::correlation_scratch_bytes<T>(detail::forward_correlation(g), blocks, threads);
     case ConvPass::backward_data:
       return detail::correlation_scratch_bytes<T>(detail::backward_correlation(g), blocks, threads);
-    default:
-      return detail::weight_gradients_scratch_bytes<T>(g, blocks, threads);
+    default: {
+      const std::size_t bytes = detail::weight_gradients_scratch_bytes<T>(g, blocks, threads);
+      if constexpr (std::is_same_v<T, float>) {
+        const detail::WinogradGradientPlan winograd(g, blocks);
+        if (winograd.fits) {
+          const std::size_t other = detail::WinogradGradientScratch(g, winograd, threads, nullptr).bytes;
+          return other > bytes ? other : bytes;
+        }
+      }
+      return bytes;
+    }
   }
 }
 
@@ -111,7 +121,13 @@ void conv2d_backward_weights(const ConvGeometry& g, const T* x, const T* dy, P* 
     }
   }
 #endif
-  detail::run_weight_gradients<T, P>(g, detail::pick_blocks<P>(isa), x, dy, dw, dbias, scratch, threads);
+  const auto& blocks = detail::pick_blocks<P>(isa);
+  if constexpr (std::is_same_v<T, float>) {
+    const detail::WinogradGradientPlan winograd(g, blocks);
+    if (winograd.fits && detail::run_winograd_gradients(g, winograd, blocks, x, dy, dw, dbias, scratch, threads))
+      return;
+  }
+  detail::run_weight_gradients<T, P>(g, blocks, x, dy, dw, dbias, scratch, threads);
 }
 
 }  // namespace mien::kernels

@@ -6,6 +6,7 @@
 #include "mien/kernels/correlate_images.hpp"
 #include "mien/kernels/correlate_pixels.hpp"
 #include "mien/kernels/scratch.hpp"
+#include "mien/kernels/winograd.hpp"
 
 namespace mien::kernels::detail {
 
@@ -50,6 +51,10 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
       correlate_few(c, kernels, x, w, bias, y, memory, threads);
       return true;
     }
+  }
+  if constexpr (std::is_same_v<S, float>) {
+    const WinogradPlan winograd(c, kernels);
+    if (winograd.fits && run_winograd(c, winograd, kernels, x, w, bias, y, memory, threads)) return true;
   }
   const CorrelationPlan<S, T> plan(c, kernels);
   const ImagesPlan<S, T> by_images(c, kernels);
@@ -150,8 +155,15 @@ template <class S, class T>
 std::size_t correlation_scratch_bytes(Correlation c, const BlockKernels<T>& kernels, int threads) {
   flatten_pixels(c);
   if (std::is_same_v<S, T> && has_few_pixels(c)) return FewScratch<T>(c, kernels, threads, nullptr).bytes;
-  return CorrelationScratch<S, T>(c, CorrelationPlan<S, T>(c, kernels), ImagesPlan<S, T>(c, kernels), threads, nullptr)
-      .bytes;
+  const std::size_t bytes =
+      CorrelationScratch<S, T>(c, CorrelationPlan<S, T>(c, kernels), ImagesPlan<S, T>(c, kernels), threads, nullptr)
+          .bytes;
+  if constexpr (std::is_same_v<S, float>) {
+    const WinogradPlan winograd(c, kernels);
+    const std::size_t other = winograd.fits ? WinogradScratch(c, winograd, threads, nullptr).bytes : 0;
+    if (other > bytes) return other;
+  }
+  return bytes;
 }
 
 }  // namespace mien::kernels::detail

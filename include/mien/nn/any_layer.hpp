@@ -16,6 +16,28 @@ namespace mien {
 template <class T>
 class Sequential;
 
+namespace detail {
+
+/// What AnyLayer holds. Not nested in it: compilers differ in whether `extern template class AnyLayer` then promises
+/// its table of virtual functions elsewhere.
+template <class T>
+struct LayerInterface {
+  virtual ~LayerInterface() = default;
+  virtual std::unique_ptr<LayerInterface> clone() const = 0;
+  virtual std::string_view kind() const = 0;
+  virtual Features setup(const Features&, Setup&) = 0;
+  virtual Memory memory(const Shape&, const Shape&, int, bool) const = 0;
+  virtual void forward(TensorView<const T>, TensorView<T>, const Pass<T>&) const = 0;
+  virtual void backward(TensorView<const T>, TensorView<const T>, TensorView<const T>, TensorView<T>, Gradients<T>,
+                        const Pass<T>&) const = 0;
+  virtual void describe(Describer&) = 0;
+  virtual bool is_random() const = 0;
+  virtual bool fuses_relu() const = 0;
+  virtual std::vector<std::pair<std::string, Sequential<T>*>> branches() = 0;
+};
+
+}  // namespace detail
+
 /// A layer of any type, by value.
 template <class T>
 class AnyLayer {
@@ -50,20 +72,7 @@ class AnyLayer {
   std::vector<std::pair<std::string, Sequential<T>*>> branches() { return self_->branches(); }
 
  private:
-  struct Interface {
-    virtual ~Interface() = default;
-    virtual std::unique_ptr<Interface> clone() const = 0;
-    virtual std::string_view kind() const = 0;
-    virtual Features setup(const Features&, Setup&) = 0;
-    virtual Memory memory(const Shape&, const Shape&, int, bool) const = 0;
-    virtual void forward(TensorView<const T>, TensorView<T>, const Pass<T>&) const = 0;
-    virtual void backward(TensorView<const T>, TensorView<const T>, TensorView<const T>, TensorView<T>, Gradients<T>,
-                          const Pass<T>&) const = 0;
-    virtual void describe(Describer&) = 0;
-    virtual bool is_random() const = 0;
-    virtual bool fuses_relu() const = 0;
-    virtual std::vector<std::pair<std::string, Sequential<T>*>> branches() = 0;
-  };
+  using Interface = detail::LayerInterface<T>;
 
   template <class L>
   struct Model final : Interface {
