@@ -6,6 +6,7 @@
 #if MIEN_HAS_X86_KERNELS
 
 #include <cstdint>
+#include <cstring>
 
 #include "mien/core/bfloat16.hpp"
 #include "mien/core/shape.hpp"
@@ -171,18 +172,17 @@ MIEN_AMX inline void spread_pixels(const bfloat16* from, index_t pixels, index_t
 /// behind the last window.
 MIEN_AMX inline void copy_windows_3x3(const bfloat16* rows, index_t columns, index_t step, index_t row, bfloat16* to,
                                       index_t pitch) {
-  using Word = std::uint64_t __attribute__((aligned(2), may_alias));
   constexpr std::uint64_t three = 0xffffffffffffULL;
+  const auto load = [](const bfloat16* from) {
+    std::uint64_t word;
+    std::memcpy(&word, from, sizeof(word));
+    return word & three;
+  };
   for (index_t j = 0; j < columns; ++j, rows += step, to += pitch) {
-    const std::uint64_t a = *reinterpret_cast<const Word*>(rows) & three;
-    const std::uint64_t b = *reinterpret_cast<const Word*>(rows + row) & three;
-    const std::uint64_t c = *reinterpret_cast<const Word*>(rows + 2 * row) & three;
+    const std::uint64_t a = load(rows), b = load(rows + row), c = load(rows + 2 * row);
     if (pitch == 32) *reinterpret_cast<Bits*>(to) = Bits{};
-    auto* out = reinterpret_cast<Word*>(to);
-    out[0] = a | b << 48;
-    out[1] = b >> 16 | c << 32;
-    out[2] = c >> 32;
-    out[3] = 0;
+    const std::uint64_t window[4] = {a | b << 48, b >> 16 | c << 32, c >> 32, 0};
+    std::memcpy(static_cast<void*>(to), window, sizeof(window));
   }
 }
 
