@@ -31,7 +31,7 @@ void convolution(benchmark::State& state, const Case& shape, ConvPass pass, cons
   MienConvolution<T> ours(g, threads);
   Sgemm peer(g);
   take_turns(
-      state, 2e-9 * g.multiply_adds(), threads.count() > 1, [&] { ours.run(pass); }, [&] { peer.run(); });
+      state, gflop(g), threads.count() > 1, [&] { ours.run(pass); }, [&] { peer.run(); });
 }
 
 template <class T>
@@ -43,7 +43,7 @@ void add_all(const std::string& precision, const Threads& threads) {
           name.c_str(),
           [&shape, pass, &threads](benchmark::State& state) { convolution<T>(state, shape, pass, threads); })
           ->UseManualTime()
-          ->Iterations(5);
+          ->Iterations(turns());
     }
 }
 

@@ -116,10 +116,25 @@ inline double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
+/// Alternations of each comparison: 15, or what MIEN_BENCH_TURNS says.
+inline benchmark::IterationCount turns() {
+  const char* text = std::getenv("MIEN_BENCH_TURNS");
+  const int count = text != nullptr ? std::atoi(text) : 0;
+  return count > 0 ? count : 15;
+}
+
+/// What one turn does, in billions of some unit.
+struct Work {
+  const char* unit;
+  double amount;
+};
+
+inline Work gflop(const ConvGeometry& g) { return {"GFLOP/s", 2e-9 * g.multiply_adds()}; }
+
 /// Runs mien and its peer in turns, so that both meet the same machine, and reports the median speed of each and the
-/// median of the ratios (peer's time over mien's: above 1, mien is faster).
+/// median, the smallest and the largest of the ratios (peer's time over mien's: above 1, mien is faster).
 template <class Mien, class Peer>
-void take_turns(benchmark::State& state, double gflop, bool wall, Mien&& mien, Peer&& peer) {
+void take_turns(benchmark::State& state, const Work& work, bool wall, Mien&& mien, Peer&& peer) {
   std::vector<double> ours, theirs, ratios;
   mien();
   peer();
@@ -134,9 +149,11 @@ void take_turns(benchmark::State& state, double gflop, bool wall, Mien&& mien, P
     ratios.push_back((end - middle) / (middle - start));
     state.SetIterationTime(middle - start);
   }
-  state.counters["GFLOP/s"] = gflop / median(ours);
-  state.counters["peer_GFLOP/s"] = gflop / median(theirs);
+  state.counters[work.unit] = work.amount / median(ours);
+  state.counters[std::string("peer_") + work.unit] = work.amount / median(theirs);
   state.counters["ratio"] = median(ratios);
+  state.counters["ratio_low"] = *std::min_element(ratios.begin(), ratios.end());
+  state.counters["ratio_high"] = *std::max_element(ratios.begin(), ratios.end());
 }
 
 }  // namespace mien::bench

@@ -1,13 +1,11 @@
 // Convolutions of mien beside oneDNN's, in turns: one thread, images NHWC, oneDNN's weights in the layout it prefers.
 //
-//   onednn_bench --benchmark_format=json        (ONEDNN_MAX_CPU_ISA=AVX2 and MIEN_ISA=avx2 compare with AVX2 only)
-#include <unistd.h>
-
-#include <cstdlib>
+//   onednn_bench --benchmark_format=json        (ONEDNN_MAX_CPU_ISA=AVX2 and MIEN_ISA=avx2: with AVX2 alone)
 #include <oneapi/dnnl/dnnl.hpp>
-#include <unordered_map>
 
 #include "conv2d_cases.hpp"
+#include "mien/core/cpu.hpp"
+#include "onednn_peer.hpp"
 
 namespace {
 
@@ -15,10 +13,9 @@ using namespace mien;
 using namespace mien::bench;
 
 /// One pass of one convolution in oneDNN.
-class Peer {
+class Peer : public OnednnPeer {
  public:
-  Peer(const ConvGeometry& g, ConvPass pass, dnnl::memory::data_type type)
-      : engine_(dnnl::engine::kind::cpu, 0), stream_(engine_) {
+  Peer(const ConvGeometry& g, ConvPass pass, dnnl::memory::data_type type) {
     using memory = dnnl::memory;
     using tag = memory::format_tag;
     const memory::dims x_dims{g.batch, g.channels, g.height, g.width};
@@ -55,38 +52,6 @@ class Peer {
       add(DNNL_ARG_DIFF_BIAS, d.diff_bias_desc());
     }
   }
-  void run() {
-    primitive_.execute(stream_, arguments_);
-    stream_.wait();
-  }
-
- private:
-  void add(int argument, const dnnl::memory::desc& desc) {
-    dnnl::memory memory(desc, engine_);
-    // Random operands: a processor may draw less power, and so run faster, on zeros.
-    const std::size_t bytes = desc.get_size();
-    auto* data = static_cast<unsigned char*>(memory.get_data_handle());
-    std::uint32_t state = 1;
-    if (desc.data_type() == dnnl::memory::data_type::bf16) {
-      for (std::size_t i = 0; i + 1 < bytes; i += 2) {
-        state = state * 1664525U + 1013904223U;
-        const bfloat16 value(static_cast<float>(state >> 8) / 8388608.0F - 1.0F);
-        std::copy_n(reinterpret_cast<const unsigned char*>(&value), 2, data + i);
-      }
-    } else {
-      for (std::size_t i = 0; i + 3 < bytes; i += 4) {
-        state = state * 1664525U + 1013904223U;
-        const float value = static_cast<float>(state >> 8) / 8388608.0F - 1.0F;
-        std::copy_n(reinterpret_cast<const unsigned char*>(&value), 4, data + i);
-      }
-    }
-    arguments_.insert({argument, memory});
-  }
-
-  dnnl::engine engine_;
-  dnnl::stream stream_;
-  dnnl::primitive primitive_;
-  std::unordered_map<int, dnnl::memory> arguments_;
 };
 
 template <class T>
@@ -94,9 +59,9 @@ void compare(benchmark::State& state, const Case& shape, ConvPass pass) {
   const Threads one(1);
   const ConvGeometry g = shape.geometry(64);
   MienConvolution<T> ours(g, one);
-  Peer peer(g, pass, std::is_same_v<T, float> ? dnnl::memory::data_type::f32 : dnnl::memory::data_type::bf16);
+  Peer peer(g, pass, onednn_type<T>);
   take_turns(
-      state, 2e-9 * g.multiply_adds(), false, [&] { ours.run(pass); }, [&] { peer.run(); });
+      state, gflop(g), false, [&] { ours.run(pass); }, [&] { peer.run(); });
 }
 
 template <class T>
@@ -104,18 +69,15 @@ void add_all(const std::string& precision) {
   for (ConvPass pass : {ConvPass::forward, ConvPass::backward_data, ConvPass::backward_weights})
     for (const Case& shape : cases()) {
       const std::string name = precision + "/" + mien::bench::name(pass) + "/" + shape.name();
-      benchmark::RegisterBenchmark(name.c_str(), compare<T>, shape, pass)->UseManualTime()->Iterations(15);
+      benchmark::RegisterBenchmark(name.c_str(), compare<T>, shape, pass)->UseManualTime()->Iterations(turns());
     }
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  // OpenMP reads this before main() runs, so the program starts itself once more.
-  if (std::getenv("OMP_NUM_THREADS") == nullptr) {
-    setenv("OMP_NUM_THREADS", "1", 1);
-    execv("/proc/self/exe", argv);
-  }
+  hold_onednn_to_one_thread(argv);
+  benchmark::AddCustomContext("isa", std::string(to_string(cpu_isa())));
   add_all<float>("fp32");
   add_all<bfloat16>("bf16");
   benchmark::Initialize(&argc, argv);

@@ -1,0 +1,62 @@
+// What the comparisons with oneDNN share: a primitive and operands for it.
+#pragma once
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <oneapi/dnnl/dnnl.hpp>
+#include <type_traits>
+#include <unordered_map>
+
+#include "mien/core/bfloat16.hpp"
+
+namespace mien::bench {
+
+template <class T>
+constexpr dnnl::memory::data_type onednn_type =
+    std::is_same_v<T, float> ? dnnl::memory::data_type::f32 : dnnl::memory::data_type::bf16;
+
+/// One operation of oneDNN. Deriving classes name its operands, which get memory in the layout that they describe.
+class OnednnPeer {
+ public:
+  OnednnPeer() : engine_(dnnl::engine::kind::cpu, 0), stream_(engine_) {}
+  void run() {
+    primitive_.execute(stream_, arguments_);
+    stream_.wait();
+  }
+
+ protected:
+  /// Random values: a processor may draw less power, and so run faster, on zeros.
+  void add(int argument, const dnnl::memory::desc& desc) {
+    dnnl::memory memory(desc, engine_);
+    const std::size_t bytes = desc.get_size();
+    auto* data = static_cast<unsigned char*>(memory.get_data_handle());
+    std::uint32_t state = 1;
+    const auto fill = [&]<class V>(V) {
+      for (std::size_t i = 0; i + sizeof(V) <= bytes; i += sizeof(V)) {
+        state = state * 1664525U + 1013904223U;
+        const V value(static_cast<float>(state >> 8) / 8388608.0F - 1.0F);
+        std::copy_n(reinterpret_cast<const unsigned char*>(&value), sizeof(V), data + i);
+      }
+    };
+    if (desc.data_type() == dnnl::memory::data_type::bf16) fill(bfloat16{});
+    if (desc.data_type() == dnnl::memory::data_type::f32) fill(float{});
+    arguments_.insert({argument, memory});
+  }
+
+  dnnl::engine engine_;
+  dnnl::stream stream_;
+  dnnl::primitive primitive_;
+  std::unordered_map<int, dnnl::memory> arguments_;
+};
+
+/// Holds oneDNN to one thread. OpenMP reads its environment before main() runs, so the program starts itself once more.
+inline void hold_onednn_to_one_thread(char** arguments) {
+  if (std::getenv("OMP_NUM_THREADS") != nullptr) return;
+  setenv("OMP_NUM_THREADS", "1", 1);
+  execv("/proc/self/exe", arguments);
+}
+
+}  // namespace mien::bench

@@ -1,0 +1,269 @@
+#!/usr/bin/env python3
+"""Whole steps of mien beside those of its peers, in turns.
+
+    compare.py --mien build-bench/bench/step_bench [--native PROGRAM] [--python PYTHON] [--turns 15] [--seconds 1]
+               [--output FILE.json] [SECTION...]
+
+Two programs are alive at once and work one after the other, each for a short time, so that both meet the same machine;
+what counts is the median of the ratios of neighbouring turns. Both answer the requests that bench/step_bench.cpp
+describes. Needs nothing but Python itself; PYTHON is one that has PyTorch and ONNX Runtime.
+
+Sections: training, inference, memory (beside the peers); epoch, augmentation, threads, flags (mien beside itself; for
+flags, --native is the same program built with -O3 -march=native). All without arguments.
+"""
+
+import argparse
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+FOLDER = os.path.dirname(os.path.abspath(__file__))
+TRAINED = (("atulapra", 64), ("mien-s", 128), ("mien-b", 128))
+
+
+class Program:
+    """A running program that answers a line for a line."""
+
+    def __init__(self, *command):
+        # OpenMP and others would take their number of threads from what was set for somebody else.
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "MKL_", "KMP_"))}
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        env=environment)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait()
+
+    def ask(self, request):
+        try:
+            self.process.stdin.write(request + "\n")
+            self.process.stdin.flush()
+            reply = self.process.stdout.readline().strip()
+        except BrokenPipeError:
+            reply = ""
+        if not reply or reply.startswith("error"):
+            raise RuntimeError("%s, asked for '%s': %s" % (self.process.args, request, reply or "ended"))
+        return reply
+
+    def processor_seconds(self):
+        """Of all its threads, so far."""
+        with open("/proc/%d/stat" % self.process.pid, encoding="utf-8") as file:
+            fields = file.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def run(self, seconds):
+        """Steps a second."""
+        steps, spent = self.ask("run %g" % seconds).split()
+        return int(steps) / float(spent)
+
+
+class Bystanders:
+    """How much of the machine's processors other programs than the two compared have taken since construction. Threads
+    that wait for each other in a loop, as OpenMP's do, come to a crawl when one of them is not running: beside other
+    work, a ratio says nothing about a peer with more than one thread."""
+
+    def __init__(self, *programs):
+        self.programs = programs
+        self.start = self.sample()
+
+    def sample(self):
+        with open("/proc/stat", encoding="utf-8") as file:
+            # user nice system idle iowait irq softirq steal
+            numbers = [int(word) for word in file.readline().split()[1:9]]
+        total, idle = sum(numbers), numbers[3] + numbers[4]
+        return total, total - idle, sum(program.processor_seconds() for program in self.programs)
+
+    def share(self):
+        total, busy, own = (now - then for now, then in zip(self.sample(), self.start))
+        return max(0.0, (busy - own * os.sysconf("SC_CLK_TCK")) / total) if total else 0.0
+
+
+class Comparison:
+    def __init__(self, options):
+        self.options = options
+        self.rows = []
+
+    def add(self, row):
+        self.rows.append(row)
+        scale = row["per_step"]
+        print("%-13s %-34s %7.3f [%.3f %.3f]  goal %-5s %10.1f %10.1f %s%s" % (
+            row["section"], row["name"], row["ratio"], row["low"], row["high"], row["goal"] or "-",
+            row["ours"] * scale, row["theirs"] * scale, row["unit"],
+            "  (other work: %.0f %%)" % (100 * row["others"]) if row["others"] > 0.02 else ""), flush=True)
+
+    def turns(self, section, name, goal, ours, theirs, unit="images/s", per_step=1, seconds=None):
+        """Adds the row of two programs that have been told what to do."""
+        seconds = seconds or self.options.seconds
+        ratios, mine, other = [], [], []
+        ours.run(0)
+        theirs.run(0)
+        bystanders = Bystanders(ours, theirs)
+        for _ in range(self.options.turns):
+            mine.append(ours.run(seconds))
+            # Threads of the one that has just worked may spin for a moment, waiting for more.
+            time.sleep(0.02)
+            other.append(theirs.run(seconds))
+            time.sleep(0.02)
+            ratios.append(mine[-1] / other[-1])
+        self.add({"section": section, "name": name, "goal": goal, "ratio": statistics.median(ratios),
+                  "low": min(ratios), "high": max(ratios), "ours": statistics.median(mine),
+                  "theirs": statistics.median(other), "unit": unit, "per_step": per_step, "turns": len(ratios),
+                  "others": bystanders.share()})
+
+    def mien(self):
+        return Program(self.options.mien)
+
+    def peer(self, script, *arguments):
+        return Program(self.options.python, os.path.join(FOLDER, script), *arguments)
+
+    def training(self):
+        """mien's step beside PyTorch's, each in its own precision."""
+        threads = self.options.threads
+        with self.mien() as ours, self.peer("pytorch.py") as theirs:
+            for precision, goal in (("fp32", 2), ("bf16", 4)):
+                for name, batch in TRAINED:
+                    request = "train %s %d %s %d" % (name, batch, precision, threads)
+                    ours.ask(request)
+                    theirs.ask(request)
+                    self.turns("training", "%s batch %d %s" % (name, batch, precision), goal, ours, theirs,
+                               per_step=batch)
+
+    def inference(self):
+        """mien beside ONNX Runtime, which computes in fp32."""
+        seconds = self.options.seconds / 2
+        with tempfile.TemporaryDirectory() as models:
+            for name in ("atulapra", "mien-s"):
+                subprocess.run([self.options.python, os.path.join(FOLDER, "pytorch.py"), "--export", name,
+                                os.path.join(models, name + ".onnx")], check=True, stdout=subprocess.DEVNULL)
+            with self.mien() as ours, self.peer("onnx_runtime.py", models) as theirs:
+                for name, goals in (("atulapra", True), ("mien-s", False)):
+                    for precision, batch, goal in (("fp32", 1, 1.3), ("fp32", 64, 1.2), ("bf16", 1, 3),
+                                                   ("bf16", 64, None)):
+                        for threads in sorted({1, self.options.threads}):
+                            ours.ask("infer %s %d %s %d" % (name, batch, precision, threads))
+                            theirs.ask("infer %s %d fp32 %d" % (name, batch, threads))
+                            self.turns("inference", "%s batch %d %s threads %d" % (name, batch, precision, threads),
+                                       goal if goals else None, ours, theirs, per_step=batch, seconds=seconds)
+
+    def memory(self):
+        """The largest that a process becomes which trains mien-s: PyTorch's size over mien's."""
+        threads = self.options.threads
+        for precision in ("fp32", "bf16"):
+            kilobytes = []
+            for program in (self.mien(), self.peer("pytorch.py")):
+                with program:
+                    program.ask("train mien-s 128 %s %d" % (precision, threads))
+                    program.run(self.options.seconds)
+                    kilobytes.append(int(program.ask("memory")))
+            ratio = kilobytes[1] / kilobytes[0]
+            self.add({"section": "memory", "name": "mien-s batch 128 " + precision, "goal": 4, "ratio": ratio,
+                      "low": ratio, "high": ratio, "ours": kilobytes[0], "theirs": kilobytes[1], "unit": "MB",
+                      "per_step": 1 / 1024, "turns": 1, "others": 0})
+
+    def epoch(self):
+        """fit() with the recipe's augmentation beside the step alone."""
+        threads = self.options.threads
+        with self.mien() as ours, self.mien() as theirs:
+            for name, batch in TRAINED[1:]:
+                for precision in ("fp32", "bf16"):
+                    ours.ask("epoch %s %d %s %d" % (name, batch, precision, threads))
+                    theirs.ask("train %s %d %s %d" % (name, batch, precision, threads))
+                    # A turn of fit() begins with batches that do not count.
+                    self.turns("epoch", "%s batch %d %s" % (name, batch, precision), 0.95, ours, theirs,
+                               per_step=batch, seconds=2 * self.options.seconds)
+
+    def augmentation(self):
+        """Images a second that one core augments; the goal is no ratio."""
+        with self.mien() as ours:
+            for name in ("strong", "light"):
+                ours.ask("augment " + name)
+                bystanders = Bystanders(ours)
+                rates = [ours.run(self.options.seconds / 4) for _ in range(self.options.turns)]
+                goal = 10000
+                self.add({"section": "augmentation", "name": name, "goal": 1 if name == "strong" else None,
+                          "ratio": statistics.median(rates) / goal, "low": min(rates) / goal,
+                          "high": max(rates) / goal, "ours": statistics.median(rates), "theirs": goal,
+                          "unit": "images/s", "per_step": 1, "turns": len(rates),
+                          "others": bystanders.share()})
+
+    def itself(self, section, goal, ours, theirs, our_threads, their_threads):
+        """Convolutions and steps of two programs of mien."""
+        seconds = self.options.seconds / 25
+        cases = [case.split() for case in ours.ask("cases").split(",")]
+        for precision in ("fp32", "bf16"):
+            for direction in ("forward", "backward_data", "backward_weights"):
+                for size, channels, filters, padding in cases:
+                    request = "conv %s %s %s %s %s %s %%d" % (direction, size, channels, filters, padding, precision)
+                    ours.ask(request % our_threads)
+                    theirs.ask(request % their_threads)
+                    name = "%s/%s/%sx%s/%s->%s%s" % (precision, direction, size, size, channels, filters,
+                                                     "" if int(padding) else "/unpadded")
+                    self.turns(section, name, goal, ours, theirs, "images/s", 64, seconds)
+        for name, batch in TRAINED:
+            for precision in ("fp32", "bf16"):
+                request = "train %s %d %s %%d" % (name, batch, precision)
+                ours.ask(request % our_threads)
+                theirs.ask(request % their_threads)
+                self.turns(section, "step/%s/%s" % (name, precision), goal, ours, theirs, per_step=batch)
+
+    def threads(self):
+        """Two threads beside one."""
+        with self.mien() as ours, self.mien() as theirs:
+            self.itself("threads", 1.9, ours, theirs, 2, 1)
+
+    def flags(self):
+        """Plain -O2 beside -O3 -march=native, one thread."""
+        if not self.options.native:
+            print("flags: left out, as there is no --native program", flush=True)
+            return
+        with self.mien() as ours, Program(self.options.native) as theirs:
+            self.itself("flags", 0.95, ours, theirs, 1, 1)
+
+
+SECTIONS = ("training", "inference", "memory", "epoch", "augmentation", "threads", "flags")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--mien", required=True, help="step_bench")
+    parser.add_argument("--native", help="step_bench built with -O3 -march=native")
+    parser.add_argument("--python", default=sys.executable, help="a Python that has the peers")
+    parser.add_argument("--turns", type=int, default=15)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of a turn of training; others in proportion")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--output", help="where to write all rows as JSON")
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=" ".join(SECTIONS))
+    options = parser.parse_args()
+    if options.turns < 1 or not options.seconds > 0:
+        parser.error("turns and seconds must be positive")
+    if unknown := set(options.sections) - set(SECTIONS):
+        parser.error("no section is called " + " ".join(sorted(unknown)))
+    comparison = Comparison(options)
+    failed = []
+    for section in options.sections or SECTIONS:
+        try:
+            getattr(comparison, section)()
+        except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
+            # The other sections still have something to say.
+            print("%s: %s" % (section, error), file=sys.stderr, flush=True)
+            failed.append(section)
+        rows = [row for row in comparison.rows if row["section"] == section and row["goal"]]
+        if len(rows) > 1:
+            mean = math.exp(statistics.fmean(math.log(row["ratio"]) for row in rows))
+            print("%-13s geometric mean %.3f" % (section, mean), flush=True)
+        if options.output:
+            with open(options.output, "w", encoding="utf-8") as file:
+                json.dump({"rows": comparison.rows, "failed": failed}, file, indent=1)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

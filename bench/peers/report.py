@@ -1,0 +1,283 @@
+#!/usr/bin/env python3
+"""Writes bench/RESULTS.md from what bench/run.sh has measured.
+
+    report.py FOLDER OUTPUT
+
+FOLDER holds the reports of Google Benchmark (onednn.json, onednn_avx2.json, layers.json, layers_avx2.json, eigen.json,
+eigen_native.json, cascade.json), of compare.py (peers-SECTION.json), compile.tsv and machine.tsv. What is missing is
+left out, and the table of goals says so.
+"""
+
+import json
+import math
+import os
+import statistics
+import sys
+import time
+
+DIRECTIONS = (("forward", "forward"), ("backward_data", "backward data"), ("backward_weights", "backward weights"))
+
+
+# Above this share of the machine taken by other programs, a ratio is no evidence.
+BUSY = 0.05
+
+
+def mean(rows):
+    return math.exp(statistics.fmean(math.log(row["ratio"]) for row in rows))
+
+
+def figure(value):
+    return "{:,.0f}".format(value) if value >= 1000 else "%.3g" % value
+
+
+class Results:
+    def __init__(self, folder):
+        self.folder = folder
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def measured(self, name):
+        """When, and how busy the machine was as it began, where that is known."""
+        text = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(os.path.getmtime(self.path(name))))
+        if name.endswith(".json"):
+            with open(self.path(name), encoding="utf-8") as file:
+                load = json.load(file).get("context", {}).get("load_avg")
+            text += " (load %.1f)" % load[0] if load else ""
+        return text
+
+    def benchmark(self, name):
+        """Rows of a Google Benchmark report that were measured in turns, by name."""
+        if not os.path.exists(self.path(name)):
+            return {}
+        with open(self.path(name), encoding="utf-8") as file:
+            report = json.load(file)
+        rows = {}
+        for entry in report["benchmarks"]:
+            if "ratio" not in entry:
+                continue
+            unit = next((key[5:] for key in entry if key.startswith("peer_")), None)
+            row = {"name": entry["name"].split("/iterations:")[0].replace("/manual_time", ""), "ratio": entry["ratio"],
+                   "low": entry.get("ratio_low"), "high": entry.get("ratio_high"), "turns": entry["iterations"]}
+            if unit:
+                row.update(unit=unit, ours=entry[unit], theirs=entry["peer_" + unit])
+            else:
+                row.update({key: entry[key] for key in ("mien_ms", "opencv_ms", "one_ms", "two_ms") if key in entry})
+            rows[row["name"]] = row
+        return rows
+
+    def peers(self, section):
+        name = "peers-%s.json" % section
+        if not os.path.exists(self.path(name)):
+            return []
+        with open(self.path(name), encoding="utf-8") as file:
+            return json.load(file)["rows"]
+
+    def table(self, name):
+        if not os.path.exists(self.path(name)):
+            return []
+        with open(self.path(name), encoding="utf-8") as file:
+            return [line.rstrip("\n").split("\t") for line in file if line.strip()]
+
+
+class Report:
+    def __init__(self, results):
+        self.results = results
+        self.lines = []
+        self.goals = []
+
+    def say(self, *lines):
+        self.lines.extend(lines)
+
+    def goal(self, what, goal, rows, floor=None):
+        """A row of the table of goals: geometric mean and smallest of the ratios."""
+        rows = list(rows)
+        if not rows:
+            self.goals.append("| %s | %s | not measured | | |" % (what, goal))
+            return
+        value, least = mean(rows), min(rows, key=lambda row: row["ratio"])
+        met = "yes" if value >= goal and (floor is None or least["ratio"] >= floor) else "**no**"
+        if max(row.get("others", 0) for row in rows) > BUSY:
+            met += ", but the machine was busy"
+        smallest = "%.2f (%s)" % (least["ratio"], least["name"]) if len(rows) > 1 else ""
+        self.goals.append("| %s | %s | %.2f | %s | %s |" % (what, goal, value, smallest, met))
+
+    def limit(self, what, goal, value, unit):
+        if value is None:
+            self.goals.append("| %s | %s %s | not measured | | |" % (what, goal, unit))
+        else:
+            self.goals.append("| %s | %s %s | %.3g %s | | %s |" % (what, goal, unit, value, unit,
+                                                                 "yes" if value <= goal else "**no**"))
+
+    def convolutions(self, title, rows, precision, peer, goals=None, floor=None):
+        """One table of all shapes in all directions."""
+        found = {direction: {name.split("/", 2)[2]: row for name, row in rows.items()
+                             if name.startswith(precision + "/" + direction + "/")} for direction, _ in DIRECTIONS}
+        for (direction, words), goal in zip(DIRECTIONS, goals or (None,) * 3):
+            if goal:
+                self.goal("convolution %s %s, %s" % (title, peer, words), goal,
+                          [dict(row, name=name) for name, row in found[direction].items()], floor)
+        if not any(found.values()):
+            return
+        self.say("", "### Convolution %s, %s" % (title, peer), "",
+                 "| shape | " + " | ".join(words for _, words in DIRECTIONS) + " |", "|---|---|---|---|")
+        for shape in found["forward"]:
+            cells = []
+            for direction, _ in DIRECTIONS:
+                row = found[direction].get(shape)
+                cells.append("%.2f (%.0f / %.0f)" % (row["ratio"], row["ours"], row["theirs"]) if row else "")
+            self.say("| %s | %s |" % (shape, " | ".join(cells)))
+        means = ["%.2f" % mean(found[direction].values()) if found[direction] else "" for direction, _ in DIRECTIONS]
+        self.say("| geometric mean | %s |" % " | ".join(means))
+
+    def layers(self, title, rows, precision):
+        found = {name: row for name, row in rows.items() if name.startswith(precision + "/")}
+        if not found:
+            return
+        self.say("", "### Other layers %s" % title, "", "| layer | ratio | smallest to largest | mien | oneDNN | |",
+                 "|---|---|---|---|---|---|")
+        for name, row in found.items():
+            self.say("| %s | %.2f | %.2f to %.2f | %.3g | %.3g | %s |" % (
+                name.split("/", 1)[1], row["ratio"], row["low"], row["high"], row["ours"], row["theirs"], row["unit"]))
+        kinds = {}
+        for name, row in found.items():
+            kinds.setdefault("/".join(name.split("/")[1:3]), []).append(row)
+        self.say("", "Geometric means: " + ", ".join("%s %.2f" % (kind, mean(of)) for kind, of in kinds.items()) + ".")
+
+    def rows(self, title, rows, peer, text=None):
+        if not rows:
+            return
+        self.say("", "### " + title, "")
+        if text:
+            self.say(text, "")
+        self.say("| what | ratio | smallest to largest | mien | %s | | goal | other work |" % peer,
+                 "|---|---|---|---|---|---|---|---|")
+        for row in rows:
+            scale = row["per_step"]
+            self.say("| %s | %.2f | %.2f to %.2f | %s | %s | %s | %s | %.0f %% |" % (
+                row["name"], row["ratio"], row["low"], row["high"], figure(row["ours"] * scale),
+                figure(row["theirs"] * scale), row["unit"], row["goal"] or "", 100 * row["others"]))
+
+    def itself(self, title, section, goal, text):
+        rows = self.results.peers(section)
+        for precision in ("fp32", "bf16"):
+            self.goal("%s, convolutions %s" % (title, precision), goal,
+                      (row for row in rows if row["name"].startswith(precision + "/")), 0.8)
+        for row in (row for row in rows if row["name"].startswith("step/")):
+            self.goal("%s, training step %s" % (title, row["name"][5:]), goal, [row])
+        if not rows:
+            return
+        self.say("", "### " + title, "", text, "", "| what | ratio | smallest to largest | other work |", "|---|---|---|---|")
+        groups = {}
+        for row in rows:
+            name = row["name"] if row["name"].startswith("step/") else "/".join(row["name"].split("/")[:2])
+            groups.setdefault(name, []).append(row)
+        for name, of in groups.items():
+            self.say("| %s | %.2f | %.2f to %.2f | %.0f %% |" % (
+                name, mean(of), min(row["ratio"] for row in of), max(row["ratio"] for row in of),
+                100 * max(row["others"] for row in of)))
+
+    def compile(self):
+        rows = self.results.table("compile.tsv")
+        own = next((row for row in rows if "README" in row[1] and row[0].startswith("g++")), None)
+        for column, what, goal, unit in ((2, "compile time", 3, "s"), (4, "memory while compiling", 400, "MB"),
+                                         (5, "stripped size", 400, "kB")):
+            self.limit("README program: " + what, goal, float(own[column]) if own else None, unit)
+        if not rows:
+            return
+        self.say("", "### Compiling the README's first program", "",
+                 "At `-O2`, the best of the repetitions; dlib's and mlpack's libraries linked dynamically.", "",
+                 "| compiler | program | s | s of the processor | MB | stripped, kB |", "|---|---|---|---|---|---|")
+        for row in rows:
+            size = "" if row[5] == "0" else row[5]
+            self.say("| %s | %s |" % (" | ".join(row[:5]), size))
+
+    def cascade(self):
+        rows = self.results.benchmark("cascade.json")
+        if not rows:
+            return
+        self.say("", "### Cascade, beside OpenCV with one thread", "",
+                 "`two_threads`: mien with two threads beside mien with one.", "", "| what | ratio | mien, ms | peer, ms |",
+                 "|---|---|---|---|")
+        for name, row in rows.items():
+            ours, theirs = row.get("mien_ms", row.get("two_ms")), row.get("opencv_ms", row.get("one_ms"))
+            self.say("| %s | %.2f | %.3g | %.3g |" % (name, row["ratio"], ours, theirs))
+
+    def build(self):
+        results = self.results
+        onednn, avx2 = results.benchmark("onednn.json"), results.benchmark("onednn_avx2.json")
+        eigen, eigen_native = results.benchmark("eigen.json"), results.benchmark("eigen_native.json")
+        self.convolutions("fp32", onednn, "fp32", "beside oneDNN", (1.2, 1.2, 1.2), 0.8)
+        self.convolutions("bf16", onednn, "bf16", "beside oneDNN", (1.2, 1.2, 1.6), 0.8)
+        self.convolutions("fp32 with AVX2", avx2, "fp32", "beside oneDNN held to AVX2", (1.0, 1.0, 1.0), 0.8)
+        self.layers("fp32, beside oneDNN", results.benchmark("layers.json"), "fp32")
+        self.layers("bf16, beside oneDNN", results.benchmark("layers.json"), "bf16")
+        self.layers("fp32 with AVX2, beside oneDNN held to AVX2", results.benchmark("layers_avx2.json"), "fp32")
+        self.convolutions("fp32", eigen, "fp32", "beside Eigen's product of the same size, both at `-O2`")
+        self.convolutions("fp32", eigen_native, "fp32",
+                          "beside Eigen's product of the same size, both at `-O3 -march=native`")
+
+        training = results.peers("training")
+        for precision, goal in (("fp32", 2), ("bf16", 4)):
+            for row in (row for row in training if row["name"].endswith(precision)):
+                self.goal("training step, %s, PyTorch" % row["name"], goal, [row])
+            if not training:
+                self.goal("training step, %s, PyTorch" % precision, goal, [])
+        self.rows("Training step on ready batches, beside PyTorch", training, "PyTorch",
+                  "Forward, loss, backward and optimizer, two threads unless the name says otherwise, both in the same "
+                  "precision (PyTorch: channels_last, autocast for bf16, fused optimizer).")
+        inference = results.peers("inference")
+        for row in inference:
+            if row["goal"]:
+                self.goal("inference, %s, ONNX Runtime fp32" % row["name"], row["goal"], [row])
+        if not inference:
+            self.goal("inference, ONNX Runtime", 1.3, [])
+        self.rows("Inference, beside ONNX Runtime in fp32", inference, "ONNX Runtime")
+        for section, title, goal, what, peer, text in (
+                ("epoch", "Whole epochs beside the step alone", 0.95, "whole epoch against the step", "step alone",
+                 "fit() with the recipe's augmentation and averaged weights beside the step on ready batches."),
+                ("memory", "Peak memory of training", 4, "PyTorch's peak memory over mien's", "PyTorch", None),
+                ("augmentation", "Augmentation, one core", 1, "augmentation against 10,000 images/s", "asked for",
+                 None)):
+            rows = results.peers(section)
+            for row in rows:
+                if row["goal"]:
+                    self.goal("%s, %s" % (what, row["name"]), row["goal"], [row])
+            if not rows:
+                self.goal(what, goal, [])
+            self.rows(title, rows, peer, text)
+        self.itself("Two threads against one", "threads", 1.9, "Both mien, the same program.")
+        self.itself("`-O2` against `-O3 -march=native`", "flags", 0.95, "Both mien, one thread.")
+        self.compile()
+        self.cascade()
+
+    def text(self):
+        self.build()
+        head = ["# Results of the benchmarks", "",
+                "Written by `bench/run.sh`; not to be edited by hand.", "",
+                "Each figure is a ratio: how much faster mien is than its peer (above 1: mien is faster). Both take turns "
+                "on the same machine, a short moment each, and the ratio is the median over the turns; absolute figures "
+                "are medians too, and only for orientation, as shared machines drift. Convolution tables give "
+                "ratio (GFLOP/s of mien / of the peer): 64 images, 3x3, padding 1 unless unpadded, one thread, input size "
+                "and channels -> filters. \"Other work\" is the share of the machine that other programs took "
+                "meanwhile: above a few percent, what is said of peers with several threads is worth nothing.", ""]
+        machine = self.results.table("machine.tsv")
+        if machine:
+            head += ["| machine | |", "|---|---|"] + ["| %s | %s |" % tuple(row[:2]) for row in machine] + [""]
+        dates = ["%s %s" % (name, self.results.measured(name)) for name in sorted(os.listdir(self.results.folder))
+                 if name.endswith(".json") or name == "compile.tsv"]
+        head += ["## Goals", "", "| what | goal | reached | smallest | met |", "|---|---|---|---|---|"] + self.goals
+        tail = ["", "### When each part was measured", "", "; ".join(dates) + ".", ""]
+        return "\n".join(head + ["", "## Figures"] + self.lines + tail)
+
+
+def main():
+    folder, output = sys.argv[1:]
+    text = Report(Results(folder)).text()
+    with open(output + ".new", "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(output + ".new", output)
+
+
+if __name__ == "__main__":
+    main()
