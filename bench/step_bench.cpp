@@ -145,19 +145,19 @@ class Inference : public Task {
  public:
   Inference(const std::string& network, index_t batch, int threads)
       : threads_(threads),
-        net_(built<T>(network)),
+        net_(built<T>(network), batch),
         workspace_(threads_),
-        x_(bench::random_tensor<T>(net_.input_shape().with_batch(batch).size(), 1)),
-        y_(net_.output_shape().with_batch(batch)) {}
+        x_(bench::random_tensor<T>(net_.network().input_shape().with_batch(batch).size(), 1)),
+        y_(net_.network().output_shape().with_batch(batch)) {}
 
  private:
   void step() override {
-    const TensorView<const T> x(x_.data(), net_.input_shape().with_batch(y_.shape()[0]));
+    const TensorView<const T> x(x_.data(), net_.network().input_shape().with_batch(y_.shape()[0]));
     net_.infer(x, y_.view(), workspace_);
   }
 
   Threads threads_;
-  Sequential<T> net_;
+  Prepared<T> net_;
   Workspace workspace_;
   Tensor<T> x_, y_;
 };

@@ -25,6 +25,7 @@
 #include "mien/nn/dropout.hpp"
 #include "mien/nn/loss.hpp"
 #include "mien/nn/pooling.hpp"
+#include "mien/nn/prepared.hpp"
 #include "mien/nn/sequential.hpp"
 #include "mien/nn/shape_layers.hpp"
 #include "mien/optim/average.hpp"

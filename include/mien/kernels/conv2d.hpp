@@ -71,21 +71,36 @@ std::size_t conv2d_scratch_bytes(ConvPass pass, const ConvGeometry& g, int threa
   }
 }
 
-/// Forward pass: see reference::conv2d_forward for the formula; y is assigned, bias may be null.
+using detail::PackedWeights;
+
+/// Bytes (64-byte aligned) of PackedWeights that spare the forward pass from packing the weights in every call; 0 where
+/// it would not help.
+template <class T>
+std::size_t conv2d_packed_bytes(const ConvGeometry& g, Isa isa = cpu_isa()) {
+#if MIEN_HAS_X86_KERNELS
+  if constexpr (std::is_same_v<T, bfloat16>) {
+    if (isa >= Isa::amx) return detail::amx::correlation_packed_bytes(detail::forward_correlation(g));
+  }
+#endif
+  return detail::correlation_packed_bytes<T>(detail::forward_correlation(g), detail::pick_blocks<parameter_t<T>>(isa));
+}
+
+/// Forward pass: see reference::conv2d_forward for the formula; y is assigned, bias may be null. `packed` belongs to
+/// these weights, this geometry and this instruction set.
 template <class T, class P = parameter_t<T>>
 void conv2d_forward(const ConvGeometry& g, const T* x, const P* w, const P* bias, T* y, std::byte* scratch,
-                    const Threads& threads, Isa isa = cpu_isa()) {
+                    const Threads& threads, Isa isa = cpu_isa(), PackedWeights packed = {}) {
 #if MIEN_HAS_X86_KERNELS
   if constexpr (std::is_same_v<T, bfloat16>) {
     if (isa >= Isa::amx) {
-      if (!detail::amx::run_correlation(detail::forward_correlation(g), x, w, bias, y, scratch, threads))
+      if (!detail::amx::run_correlation(detail::forward_correlation(g), x, w, bias, y, scratch, threads, packed))
         reference::conv2d_forward(g, x, w, bias, y);
       return;
     }
   }
 #endif
   if (!detail::run_correlation<T, P>(detail::forward_correlation(g), detail::pick_blocks<P>(isa), x, w, bias, y,
-                                     scratch, threads)) {
+                                     scratch, threads, packed)) {
     reference::conv2d_forward(g, x, w, bias, y);
   }
 }

@@ -10,14 +10,28 @@
 
 namespace mien::kernels::detail {
 
+/// Packed weights, and which panels of them are finite.
+template <class T>
+struct PanelWeights {
+  template <class S>
+  PanelWeights(const Correlation& c, const CorrelationPlan<S, T>& plan, std::byte* base) {
+    Carver carver(base);
+    finite = carver.take<bool>(plan.panels * c.groups);
+    weights = carver.take<T>(plan.panel_values * c.groups);
+    bytes = carver.used();
+  }
+  bool* finite;
+  T* weights;
+  std::size_t bytes;
+};
+
 template <class S, class T>
 struct CorrelationScratch {
   CorrelationScratch(const Correlation& c, const CorrelationPlan<S, T>& plan, const ImagesPlan<S, T>& by_images,
                      int threads, std::byte* base) {
     Carver carver(base);
+    packed = carver.take<std::byte>(static_cast<index_t>(PanelWeights<T>(c, plan, nullptr).bytes));
     taken = carver.take<int>(threads);
-    finite = carver.take<bool>(plan.panels * c.groups);
-    weights = carver.take<T>(plan.panel_values * c.groups);
     index_t pixels = plan.pixels;  // of a piece
     copy_size = plan.copied_values + 16;
     table_size = plan.pixels + BlockKernels<T>::max_pixels;
@@ -32,9 +46,9 @@ struct CorrelationScratch {
     table = carver.take<const T*>(table_size * threads);
     bytes = carver.used();
   }
+  std::byte* packed;
   int* taken;
-  bool* finite;
-  T *weights, *copy, *stage;
+  T *copy, *stage;
   const T** table;
   index_t copy_size, stage_size, table_size;
   std::size_t bytes;
@@ -44,7 +58,7 @@ struct CorrelationScratch {
 /// written then.
 template <class S, class T, class P>
 bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, const P* w, const P* bias, S* y,
-                     std::byte* memory, const Threads& threads) {
+                     std::byte* memory, const Threads& threads, PackedWeights packed = {}) {
   flatten_pixels(c);
   if constexpr (std::is_same_v<S, T>) {
     if (has_few_pixels(c)) {
@@ -62,15 +76,19 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
   for (int i = 0; i < threads.count(); ++i) scratch.taken[i] = 0;
   const index_t full = kernels.lanes << kernels.widest, inner = c.depth * c.taps();
 
-  threads.parallel_for(plan.panels * c.groups, [&](index_t p) {
-    const index_t group = p / plan.panels, first = p % plan.panels * full, left = c.outputs - first;
-    const index_t panel = kernels.lanes << panel_index(kernels, left);
-    scratch.finite[p] =
-        pack_weights<S>(c.layout, w + group * c.group_weights, first, left < panel ? left : panel, c.depth, panel,
-                        !c.place.is_identity(), scratch.weights + group * plan.panel_values + first * inner);
-  });
-  if (!by_images.fits && padding_matters(c, plan, scratch.finite)) return false;
+  const PanelWeights<T> panels(c, plan, packed.memory != nullptr ? packed.memory : scratch.packed);
+  if (!packed.ready) {
+    threads.parallel_for(plan.panels * c.groups, [&](index_t p) {
+      const index_t group = p / plan.panels, first = p % plan.panels * full, left = c.outputs - first;
+      const index_t panel = kernels.lanes << panel_index(kernels, left);
+      panels.finite[p] =
+          pack_weights<S>(c.layout, w + group * c.group_weights, first, left < panel ? left : panel, c.depth, panel,
+                          !c.place.is_identity(), panels.weights + group * plan.panel_values + first * inner);
+    });
+  }
+  if (!by_images.fits && padding_matters(c, plan, panels.finite)) return false;
 
+  const T* all_weights = panels.weights;
   const index_t image = c.place.height * c.place.width * c.place.channels;
   const index_t pieces = by_images.fits ? by_images.pieces : plan.pieces;
   const index_t panel_pieces = by_images.fits ? by_images.panel_pieces : plan.panel_pieces;
@@ -125,7 +143,7 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
       const index_t panel = kernels.lanes << index, valid = left < panel ? left : panel;
       alignas(64) T start[BlockKernels<T>::max_panel] = {};
       for (index_t k = 0; bias != nullptr && k < valid; ++k) start[k] = T(bias[group * c.outputs + first + k]);
-      const T* weights = scratch.weights + group * plan.panel_values + first * inner;
+      const T* weights = all_weights + group * plan.panel_values + first * inner;
       S* to = out + group * c.outputs + first;
       // Straight into y, or aside where the panel is wider than what is left or y is of another type.
       T* sums = stage;
@@ -149,6 +167,17 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
     }
   });
   return true;
+}
+
+/// 0 where weights are read as they stand, or transformed in every call.
+template <class S, class T>
+std::size_t correlation_packed_bytes(Correlation c, const BlockKernels<T>& kernels) {
+  flatten_pixels(c);
+  if (std::is_same_v<S, T> && has_few_pixels(c)) return 0;
+  if constexpr (std::is_same_v<S, float>) {
+    if (WinogradPlan(c, kernels).fits) return 0;
+  }
+  return PanelWeights<T>(c, CorrelationPlan<S, T>(c, kernels), nullptr).bytes;
 }
 
 template <class S, class T>

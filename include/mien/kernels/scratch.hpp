@@ -26,6 +26,13 @@ class Carver {
   std::size_t used_ = 0;
 };
 
+/// Memory of the caller's for weights in the order in which a kernel reads them. Null: they are packed into scratch in
+/// every call. Otherwise they are packed into it, or stand there already (`ready`).
+struct PackedWeights {
+  std::byte* memory = nullptr;
+  bool ready = false;
+};
+
 /// One of `count` buffers for as long as a piece of work runs. There are as many buffers as threads, so one is free.
 class Slot {
  public:

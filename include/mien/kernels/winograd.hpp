@@ -112,7 +112,7 @@ inline bool winograd_weights(const Correlation& c, const WinogradPlan& plan, con
 }
 
 /// Sixteen floats, in whatever registers the target has.
-using WinogradVector = float __attribute__((vector_size(64), aligned(4), may_alias));
+using WinogradVector __attribute__((vector_size(64), aligned(4), may_alias)) = float;
 
 /// to[element * plane + c] = B' d B for each channel c, d[4 r + s] being the pixels; depth is a multiple of 16.
 MIEN_INLINE inline void winograd_input(const float* const* d, index_t depth, float* to, index_t plane) {

@@ -25,6 +25,7 @@ Pass<T> branch_pass(const Pass<T>& outer, std::size_t first, std::size_t count, 
   Pass<T> pass = outer;
   pass.parameters = outer.parameters.subspan(first, count);
   pass.saved = saved;
+  pass.packed = {};  // a combinator asks for none
   pass.scratch = scratch;
   return pass;
 }

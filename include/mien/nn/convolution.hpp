@@ -25,14 +25,17 @@ Memory convolution_memory(const kernels::ConvGeometry& g, int threads, bool keep
     bytes = std::max(bytes, kernels::conv2d_scratch_bytes<T>(ConvPass::backward_data, g, threads));
     bytes = std::max(bytes, kernels::conv2d_scratch_bytes<T>(ConvPass::backward_weights, g, threads));
   }
-  return {0, bytes};
+  return {0, bytes, keep ? 0 : kernels::conv2d_packed_bytes<T>(g)};
 }
 
 /// Parameters are weight and, if there are two, bias.
 template <class T>
 void convolution_forward(const kernels::ConvGeometry& g, TensorView<const T> x, TensorView<T> y, const Pass<T>& pass) {
   const parameter_t<T>* bias = pass.parameters.size() > 1 ? pass.parameters[1].data() : nullptr;
-  kernels::conv2d_forward(g, x.data(), pass.parameters[0].data(), bias, y.data(), pass.scratch.data(), pass.threads());
+  kernels::PackedWeights packed;
+  if (!pass.packed.empty()) packed = {pass.packed.data(), pass.packed_ready};
+  kernels::conv2d_forward(g, x.data(), pass.parameters[0].data(), bias, y.data(), pass.scratch.data(), pass.threads(),
+                          cpu_isa(), packed);
 }
 
 template <class T>

@@ -75,10 +75,12 @@ class Setup {
   std::uint32_t streams = 0;  ///< random streams given out so far
 };
 
-/// Bytes that a layer needs: `saved` from forward to backward, `scratch` during each of them.
+/// Bytes that a layer needs: `saved` from forward to backward, `scratch` during each of them. `packed` bytes, where it
+/// is given them, spare inference from arranging the parameters in every pass.
 struct Memory {
   std::size_t saved = 0;
   std::size_t scratch = 0;
+  std::size_t packed = 0;
 };
 
 /// `bytes` rounded up to whole cache lines.
@@ -149,6 +151,9 @@ struct Pass {
   std::span<const TensorView<const parameter_t<T>>> parameters;
   std::span<std::byte> saved;
   std::span<std::byte> scratch;
+  /// Empty, or Memory::packed bytes: to be filled, or filled by an earlier pass of the same batch (packed_ready).
+  std::span<std::byte> packed;
+  bool packed_ready = false;
   Observer<T>* observer = nullptr;
 
   const Threads& threads() const { return *context->threads; }

@@ -162,6 +162,23 @@ class Sequential {
     const Context context{&workspace.threads()};
     run_forward(x, y, pass(workspace, context, false, observer), range);
   }
+  /// Bytes of memory that infer_packed() wants for inputs of this shape.
+  std::size_t packed_bytes(const Shape& x) const { return memory_of(x, 1, false).packed; }
+  /// Inference with parameters that are arranged for the kernels once: fills `packed` (64-byte aligned, packed_bytes of
+  /// them), or takes what an earlier call with inputs of the same shape left there (`ready`), whatever the parameters
+  /// are now. Prepared does this for its owner.
+  void infer_packed(TensorView<const T> x, TensorView<T> y, Workspace& workspace, std::span<std::byte> packed,
+                    bool ready) const {
+    check(x.shape(), y.shape(), {});
+    if (x.shape()[0] == 0) return;
+    if (packed.size() < packed_bytes(x.shape())) fail<ArgumentError>("infer_packed: too little memory is given");
+    workspace.reserve(pass_memory(x.shape(), workspace, false, {}));
+    const Context context{&workspace.threads()};
+    Pass<T> whole = pass(workspace, context, false, nullptr);
+    whole.packed = packed;
+    whole.packed_ready = ready;
+    run_forward(x, y, whole);
+  }
   /// Inference into a new tensor.
   Tensor<T> infer(TensorView<const T> x, Workspace& workspace) const {
     if (!built() || x.shape().rank() == 0) check(x.shape(), x.shape(), {});
@@ -225,6 +242,7 @@ class Sequential {
       const Memory m = node(i).layer.memory(in, out, threads, keep);
       if (keep && i + 1 < last) total.saved += bytes_of<T>(out.size());
       total.saved += keep ? padded(m.saved) : 0;
+      total.packed += padded(m.packed);
       largest_scratch = std::max(largest_scratch, padded(m.scratch) + (keep ? 0 : padded(m.saved)));
       if (i + 1 < last) largest_activation = std::max(largest_activation, bytes_of<T>(out.size()));
       in = out;
@@ -234,7 +252,7 @@ class Sequential {
   }
 
   void run_forward(TensorView<const T> x, TensorView<T> y, const Pass<T>& pass, Range range = {}) const {
-    Arena saved(pass.saved), scratch(pass.scratch);
+    Arena saved(pass.saved), scratch(pass.scratch), packed(pass.packed);
     const index_t batch = x.shape()[0], last = end_of(range);
     T* buffers[2] = {nullptr, nullptr};
     if (!pass.keep) {
@@ -252,6 +270,7 @@ class Sequential {
       Arena rest(scratch.rest());
       const auto kept = pass.keep ? saved.take_bytes(m.saved) : rest.take_bytes(m.saved);
       Pass<T> own = inner(pass, n, kept, rest.rest());
+      if (!pass.packed.empty()) own.packed = packed.take_bytes(m.packed).first(m.packed);
       // An observer wants to see every layer's output.
       own.relu = !pass.observer && applies_relu(i, last);
       if (own.relu) {
@@ -377,6 +396,7 @@ class Sequential {
             .parameters = {views, parameters_.size()},
             .saved = workspace.saved(),
             .scratch = scratch.rest(),
+            .packed = {},
             .observer = observer};
   }
 
@@ -387,6 +407,7 @@ class Sequential {
     result.parameters = outer.parameters.subspan(n.first_parameter, n.parameter_count);
     result.saved = saved;
     result.scratch = scratch;
+    result.packed = {};
     return result;
   }
 

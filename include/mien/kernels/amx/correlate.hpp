@@ -103,23 +103,35 @@ struct TilePlan {
   index_t copied;                // values of scratch per piece
 };
 
-struct TileScratch {
-  TileScratch(const Correlation& c, const TilePlan& plan, int threads, std::byte* base) {
+/// Packed weights, and what packing finds out about them.
+struct TileWeights {
+  TileWeights(const Correlation& c, const TilePlan& plan, std::byte* base) {
     Carver carver(base);
-    taken = carver.take<int>(threads);
     checks = carver.take<float>(plan.blocks * c.groups);
     table = carver.take<std::int32_t>(plan.inner);
     weights = carver.take<bfloat16>(plan.panel_values * c.groups);
+    bytes = carver.used();
+  }
+  float* checks;
+  std::int32_t* table;
+  bfloat16* weights;
+  std::size_t bytes;
+};
+
+struct TileScratch {
+  TileScratch(const Correlation& c, const TilePlan& plan, int threads, std::byte* base) {
+    Carver carver(base);
+    packed = carver.take<std::byte>(static_cast<index_t>(TileWeights(c, plan, nullptr).bytes));
+    taken = carver.take<int>(threads);
     copy_size = (plan.copied + 31) / 32 * 32;
     copy = carver.take<bfloat16>(copy_size * threads);
     segment_size = c.taps();
     segments = carver.take<TileSegment>(segment_size * threads);
     bytes = carver.used();
   }
+  std::byte* packed;
   int* taken;
-  float* checks;
-  std::int32_t* table;
-  bfloat16 *weights, *copy;
+  bfloat16* copy;
   TileSegment* segments;
   index_t copy_size, segment_size;
   std::size_t bytes;
@@ -141,7 +153,7 @@ inline void tile_block(index_t rows, index_t columns, const bfloat16* left0, con
 struct TilePiece {
   const Correlation& c;
   const TilePlan& plan;
-  const TileScratch& scratch;
+  const bfloat16* weights;
   const bfloat16* x;
   const float* bias;
   bfloat16* y;
@@ -161,7 +173,7 @@ struct TilePiece {
   Block block(index_t group, index_t b) const {
     Block result{};
     result.columns = c.outputs - b * 32 < 32 ? c.outputs - b * 32 : 32;
-    result.right = scratch.weights + group * plan.panel_values + b * 32 * plan.inner;
+    result.right = weights + group * plan.panel_values + b * 32 * plan.inner;
     for (index_t k = 0; bias != nullptr && k < result.columns; ++k)
       result.bias[k] = bias[group * c.outputs + b * 32 + k];
     return result;
@@ -359,31 +371,36 @@ struct TilePiece {
   }
 };
 
-/// As detail::run_correlation.
-inline bool run_correlation(Correlation c, const bfloat16* x, const float* w, const float* bias, bfloat16* y,
-                            std::byte* memory, const Threads& threads) {
-  flatten_pixels(c);
-  const TilePlan plan(c);
-  const TileScratch scratch(c, plan, threads.count(), memory);
-  for (int i = 0; i < threads.count(); ++i) scratch.taken[i] = 0;
-
+inline void pack_tile_weights(const Correlation& c, const TilePlan& plan, const float* w, const TileWeights& to,
+                              const Threads& threads) {
   for (index_t q = 0; q < plan.inner; ++q) {
     const index_t width = plan.source == RowSource::windows ? c.depth : plan.depth;
     const index_t t = q / width, channel = q % width;
     const bool real = t < c.taps() && channel < c.depth;
-    scratch.table[q] =
+    to.table[q] =
         real ? static_cast<std::int32_t>(channel * c.layout.depth + (c.layout.flip ? c.layout.taps - 1 - t : t)) : -1;
   }
   threads.parallel_for(plan.blocks * c.groups, [&](index_t p) {
     const index_t group = p / plan.blocks, first = p % plan.blocks * 32;
     const index_t columns = c.outputs - first < 32 ? c.outputs - first : 32;
-    scratch.checks[p] =
-        pack_right(w + group * c.group_weights + first * c.layout.output, scratch.table, plan.inner / 32,
-                   c.layout.output, columns, scratch.weights + group * plan.panel_values + first * plan.inner);
+    to.checks[p] = pack_right(w + group * c.group_weights + first * c.layout.output, to.table, plan.inner / 32,
+                              c.layout.output, columns, to.weights + group * plan.panel_values + first * plan.inner);
   });
+}
+
+/// As detail::run_correlation.
+inline bool run_correlation(Correlation c, const bfloat16* x, const float* w, const float* bias, bfloat16* y,
+                            std::byte* memory, const Threads& threads, PackedWeights packed = {}) {
+  flatten_pixels(c);
+  const TilePlan plan(c);
+  const TileScratch scratch(c, plan, threads.count(), memory);
+  for (int i = 0; i < threads.count(); ++i) scratch.taken[i] = 0;
+
+  const TileWeights weights(c, plan, packed.memory != nullptr ? packed.memory : scratch.packed);
+  if (!packed.ready) pack_tile_weights(c, plan, w, weights, threads);
   if (plan.source == RowSource::pixels || plan.source == RowSource::windows) {
     float sum = 0;
-    for (index_t p = 0; p < plan.blocks * c.groups; ++p) sum += scratch.checks[p];
+    for (index_t p = 0; p < plan.blocks * c.groups; ++p) sum += weights.checks[p];
     if (!c.place.is_identity() && !(sum == 0.0F)) return false;
   }
 
@@ -396,7 +413,7 @@ inline bool run_correlation(Correlation c, const bfloat16* x, const float* w, co
     const index_t i1 = i0 + plan.rows < c.out_height ? i0 + plan.rows : c.out_height;
     TilePiece{c,
               plan,
-              scratch,
+              weights.weights,
               x,
               bias,
               y,
@@ -416,6 +433,11 @@ inline bool run_correlation(Correlation c, const bfloat16* x, const float* w, co
 inline std::size_t correlation_scratch_bytes(Correlation c, int threads) {
   flatten_pixels(c);
   return TileScratch(c, TilePlan(c), threads, nullptr).bytes;
+}
+
+inline std::size_t correlation_packed_bytes(Correlation c) {
+  flatten_pixels(c);
+  return TileWeights(c, TilePlan(c), nullptr).bytes;
 }
 
 }  // namespace mien::kernels::detail::amx

@@ -47,7 +47,7 @@ MIEN_AMX inline void transpose_words(Bits (&m)[16]) {
 template <bool Turn>
 MIEN_AMX void pack_images(const bfloat16* from, index_t images, index_t image, index_t pixels, index_t pixel,
                           index_t channels, bfloat16* to) {
-  using Half = std::uint32_t __attribute__((vector_size(32), aligned(2), may_alias));
+  using Half __attribute__((vector_size(32), aligned(2), may_alias)) = std::uint32_t;
   for (index_t p = 0; p < pixels; ++p, from += pixel)
     for (index_t c = 0; c < channels; c += 16, to += tile_values) {
       const index_t valid = channels - c < 16 ? channels - c : 16;

@@ -79,8 +79,9 @@ MIEN_AMX void tile_products(const bfloat16* left0, const bfloat16* left1, index_
   }
 }
 
-using Floats = float __attribute__((vector_size(64), aligned(4), may_alias));
-using Bits = std::uint32_t __attribute__((vector_size(64), aligned(2), may_alias));
+// Attributes behind the name: behind the type clang leaves the alignment out.
+using Floats __attribute__((vector_size(64), aligned(4), may_alias)) = float;
+using Bits __attribute__((vector_size(64), aligned(2), may_alias)) = std::uint32_t;
 
 /// Rounds rows of `sums` (pitch 32) plus `bias` (32 values) to bfloat16: the first `columns` of each go to
 /// out + row * pitch.
@@ -102,8 +103,8 @@ MIEN_AMX inline void store_rows(const float* sums, index_t rows, const float* bi
 /// Returns a value that is zero if all weights were finite, NaN else.
 MIEN_AMX inline float pack_right(const float* w, const std::int32_t* source, index_t steps, index_t output,
                                  index_t columns, bfloat16* to) {
-  using Index = std::int64_t __attribute__((vector_size(64)));
-  using Half = float __attribute__((vector_size(32)));
+  using Index __attribute__((vector_size(64))) = std::int64_t;
+  using Half __attribute__((vector_size(32))) = float;
   Floats check{};
   const int tiles = columns > 16 ? 2 : 1;
   // Offsets of 16 outputs in bytes from the first, as two vectors of 64-bit indices.

@@ -13,7 +13,7 @@
 
 namespace mien::kernels::detail::avx2 {
 
-using Vector = float __attribute__((vector_size(32), aligned(4), may_alias));
+using Vector __attribute__((vector_size(32), aligned(4), may_alias)) = float;
 constexpr int lanes = 8;
 
 template <int P, int V>

@@ -12,7 +12,7 @@
 
 namespace mien::kernels::detail::avx512 {
 
-using Vector = float __attribute__((vector_size(64), aligned(4), may_alias));
+using Vector __attribute__((vector_size(64), aligned(4), may_alias)) = float;
 constexpr int lanes = 16;
 
 template <int P, int V>
