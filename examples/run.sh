@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# The main job from end to end: trains an expression network, evaluates it and adapts it to one person after another.
+# The main job from end to end: trains an expression network, evaluates it, adapts it to one person after another, and
+# reads the expression in a photograph.
 #
 #   examples/run.sh                    on drawn (synthetic) faces, which need no data
 #   FER2013=PATH examples/run.sh       on FER2013: its folder, fer2013.csv or icml_face_data.csv
 #   FER2013=PATH FACES=DIR ...         adapts to pictures of your own: DIR/<class>/<take>-<n>.jpg
+#   PHOTO=FILE examples/run.sh         reads that photograph instead of a public-domain portrait
 #
 # Installs what is missing first and builds in build/. Results lie in out/. MODEL and EPOCHS change what is trained on
 # FER2013 (a few epochs of the plainest network, to stay within minutes); train_fer --help says what else there is.
@@ -11,13 +13,17 @@ set -eu
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . third_party/install.sh
 need_build_tools
+cascade=/usr/share/opencv4/haarcascades/haarcascade_frontalface_default.xml
+portrait=/usr/share/matplotlib/mpl-data/sample_data/grace_hopper.jpg
+need_file "$cascade" opencv-data
+[ -n "${PHOTO:-}" ] || need_file "$portrait" python-matplotlib-data
 install_missing
 
 say() { printf '\n== %s\n' "$*"; }
 
 say "Building the example programs"
 cmake --preset default >/dev/null
-cmake --build --preset default -j "$(nproc)" --target train_fer evaluate_fer personalize
+cmake --build --preset default -j "$(nproc)" --target train_fer evaluate_fer personalize read_faces
 bin=build/examples
 
 mkdir -p out
@@ -42,7 +48,18 @@ faces=${FACES:-out/drawn/persons}
 if [ -n "${FACES:-}" ]; then say "Adapting to the pictures in $faces"; else say "Adapting to drawn persons"; fi
 "$bin/personalize" --model "$result/model.safetensors" --faces "$faces" --out "$result/personal.safetensors" --shots 3
 
+shipped=examples/models/mien-s.safetensors
+if [ -f "$shipped" ]; then
+  reader=$shipped
+  say "Reading a photograph with the model that comes with mien"
+else
+  reader=$result/model.safetensors
+  say "Reading a photograph with the model just trained"
+fi
+"$bin/read_faces" --model "$reader" --cascade "$cascade" "${PHOTO:-$portrait}" --draw out/read_faces.png
+
 say "Done"
 echo "Report:         $PWD/$result/report.html"
 echo "Model:          $PWD/$result/model.safetensors"
 echo "Personal delta: $PWD/$result/personal.safetensors"
+echo "Photograph:     $PWD/out/read_faces.png"

@@ -27,6 +27,7 @@ need_file /usr/{,local/}include/eigen3/Eigen/Core libeigen3-dev
 need_file /usr/{,local/}include/benchmark/benchmark.h libbenchmark-dev
 need_file /usr/share/opencv4/haarcascades/haarcascade_frontalface_default.xml opencv-data
 need_command pkg-config pkgconf pkg-config
+need_file /usr/share/matplotlib/mpl-data/sample_data/grace_hopper.jpg python-matplotlib-data
 need_command python3 python3
 need_command strace strace
 install_missing || fail_early "could not install what is missing"

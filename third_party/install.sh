@@ -30,6 +30,9 @@ need_build_tools() {
   need_file /usr/{,local/}include/CLI/CLI.hpp libcli11-dev
   need_file /usr/{,local/}include/stb{,/stb}_image.h libstb-dev
   need_file /usr/{,local/}include/pugixml.hpp libpugixml-dev
+  # Without these two mien's own decoder serves, which reads fewer kinds of pictures.
+  need_file /usr/{,local/}include/jpeglib.h libjpeg62-turbo-dev
+  need_file /usr/{,local/}include/png.h libpng-dev
 }
 
 install_missing() {

@@ -2,19 +2,19 @@
 #pragma once
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
 #include <map>
 #include <string>
 #include <tuple>
 #include <vector>
 
+#include "fer/boxes.hpp"
+#include "fer/face_crop.hpp"
 #include "fer/faces.hpp"
 #include "fer/fer2013.hpp"
 #include "fer/folder.hpp"
-#include "mien/data/image.hpp"
 #include "mien/data/resize.hpp"
 #include "mien/io/atomic_file.hpp"
+#include "photo/photo.hpp"
 
 namespace mien::fer {
 
@@ -35,62 +35,6 @@ inline std::string take_of(const std::string& file) {
   return number ? stem.substr(0, dash) : stem;
 }
 
-/// Boxes by file, read from a CSV with the columns file,x,y,w,h in any order. Throws FormatError with file and line.
-inline std::map<std::string, PixelBox> read_boxes(const std::string& path) {
-  const auto bytes = read_file(path, std::size_t{64} << 20);
-  std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  if (text.substr(0, 3) == "\xEF\xBB\xBF") text.remove_prefix(3);
-  std::map<std::string, PixelBox> boxes;
-  const auto fields_of = [](std::string_view line) {
-    std::vector<std::string_view> fields;
-    for (;;) {
-      const std::size_t comma = line.find(',');
-      std::string_view field = line.substr(0, comma);
-      while (!field.empty() && (field.front() == ' ' || field.front() == '"')) field.remove_prefix(1);
-      while (!field.empty() && (field.back() == ' ' || field.back() == '"' || field.back() == '\r'))
-        field.remove_suffix(1);
-      fields.push_back(field);
-      if (comma == std::string_view::npos) return fields;
-      line.remove_prefix(comma + 1);
-    }
-  };
-  std::vector<std::size_t> columns;
-  for (std::size_t line = 1; !text.empty(); ++line) {
-    const std::size_t end = text.find('\n');
-    const std::string_view row = text.substr(0, end);
-    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
-    if (row.find_first_not_of(" \r") == std::string_view::npos) continue;
-    const auto fields = fields_of(row);
-    if (columns.empty()) {
-      for (const std::string_view name : {"file", "x", "y", "w", "h"}) {
-        const auto at = std::find(fields.begin(), fields.end(), name);
-        if (at == fields.end()) fail<FormatError>(path + ":1: no column '" + std::string(name) + "'");
-        columns.push_back(static_cast<std::size_t>(at - fields.begin()));
-      }
-      continue;
-    }
-    long long numbers[4] = {};
-    for (std::size_t k = 0; k < 5; ++k) {
-      if (columns[k] >= fields.size()) fail<FormatError>(path + ":" + std::to_string(line) + ": too few fields");
-      if (k == 0) continue;
-      const std::string_view f = fields[columns[k]];
-      const auto [stop, error] = std::from_chars(f.data(), f.data() + f.size(), numbers[k - 1]);
-      if (error != std::errc() || stop != f.data() + f.size()) {
-        fail<FormatError>(path + ":" + std::to_string(line) + ": '" + std::string(f) + "' is no whole number");
-      }
-    }
-    const auto within = [](long long value, long long low, long long high) { return value >= low && value <= high; };
-    if (!within(numbers[0], -1'000'000, 1'000'000) || !within(numbers[1], -1'000'000, 1'000'000) ||
-        !within(numbers[2], 1, 16384) || !within(numbers[3], 1, 16384)) {
-      fail<FormatError>(path + ":" + std::to_string(line) +
-                        ": a box must have a width and height of 1 to 16384, x and y within a million");
-    }
-    boxes[std::string(fields[columns[0]])] = {numbers[0], numbers[1], numbers[2], numbers[3]};
-  }
-  if (columns.empty()) fail<FormatError>(path + ": an empty file; expected the columns file,x,y,w,h");
-  return boxes;
-}
-
 /// What read_persons found beside the persons.
 struct PersonsReport {
   index_t pictures = 0;
@@ -99,8 +43,8 @@ struct PersonsReport {
 
 /// Reads DIR/<class>/<take>-<n>.jpg|png|pgm of one person, or DIR/<person>/<class>/... of several. Per class the last
 /// third of the takes in name order, rounded up, is held out; of the others the first `shots` pictures are to adapt on
-/// (all of them if 0). Pictures are cropped by `boxes` (keys are paths below DIR), enlarged by `margin` of their side
-/// on every side, and brought to 48x48. Throws FileError and FormatError naming the picture.
+/// (all of them if 0). Pictures are turned upright, cropped by `boxes` (keys are paths below DIR), enlarged by `margin`
+/// of their side on every side, and brought to 48x48. Throws FileError and FormatError naming the picture.
 inline std::vector<Person> read_persons(const std::string& folder, const std::map<std::string, PixelBox>* boxes,
                                         float margin, index_t shots, const Threads& threads, PersonsReport& report) {
   struct Picture {
@@ -139,7 +83,7 @@ inline std::vector<Person> read_persons(const std::string& folder, const std::ma
     const Picture& p = pictures[static_cast<std::size_t>(i)];
     Image image;
     try {
-      image = decode_image(read_file(p.file->path, ImageLimits{}.file_bytes), 1);
+      image = photo::decode_photo(read_file(p.file->path, photo::PhotoLimits().file_bytes), 1);
     } catch (const Error& error) {
       const std::string text = error.what();
       if (text.find(p.file->path) != std::string::npos) throw;
@@ -153,10 +97,7 @@ inline std::vector<Person> read_persons(const std::string& folder, const std::ma
       if (found == boxes->end()) {
         whole[static_cast<std::size_t>(i)] = 1;
       } else {
-        box = found->second;
-        const auto grow_x = static_cast<index_t>(std::lround(margin * static_cast<float>(box.width)));
-        const auto grow_y = static_cast<index_t>(std::lround(margin * static_cast<float>(box.height)));
-        box = {box.x - grow_x, box.y - grow_y, box.width + 2 * grow_x, box.height + 2 * grow_y};
+        box = with_margin(found->second, margin);
       }
     }
     const Image face = crop_resize(image, box, face_side, face_side);

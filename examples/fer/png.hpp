@@ -39,20 +39,23 @@ inline void put_chunk(std::string& out, std::string_view type, std::string_view 
 
 }  // namespace detail
 
-/// The bytes of an 8-bit gray PNG file of `pixels` (height x width, row by row), uncompressed: about the size of the
-/// pixels. Throws ArgumentError for an empty picture, a side above 16384, or too few pixels. (W3C, "PNG specification",
-/// 3rd edition; RFC 1950 and 1951 for the stream inside.)
-inline std::string encode_png(std::span<const std::uint8_t> pixels, index_t width, index_t height) {
-  if (width < 1 || height < 1 || width > 16384 || height > 16384 ||
-      static_cast<index_t>(pixels.size()) < width * height) {
-    fail<ArgumentError>("encode_png: " + std::to_string(pixels.size()) + " pixels for a picture of " +
-                        std::to_string(width) + "x" + std::to_string(height));
+/// The bytes of an 8-bit PNG file of `pixels` (height x width, row by row; gray, or 3 channels of RGB), uncompressed:
+/// about the size of the pixels. Throws ArgumentError for an empty picture, a side above 16384, other channels, or too
+/// few pixels. (W3C, "PNG specification", 3rd edition; RFC 1950 and 1951 for the stream inside.)
+inline std::string encode_png(std::span<const std::uint8_t> pixels, index_t width, index_t height,
+                              index_t channels = 1) {
+  if (width < 1 || height < 1 || width > 16384 || height > 16384 || (channels != 1 && channels != 3) ||
+      static_cast<index_t>(pixels.size()) < width * height * channels) {
+    fail<ArgumentError>("encode_png: " + std::to_string(pixels.size()) + " values for a picture of " +
+                        std::to_string(width) + "x" + std::to_string(height) + " in " + std::to_string(channels) +
+                        " channels");
   }
   std::string raw;  // each row behind its filter number, here always 0: none
   std::uint32_t low = 1, high = 0;
   for (index_t y = 0; y < height; ++y) {
     raw += '\0';
-    raw.append(reinterpret_cast<const char*>(pixels.data()) + y * width, static_cast<std::size_t>(width));
+    raw.append(reinterpret_cast<const char*>(pixels.data()) + y * width * channels,
+               static_cast<std::size_t>(width * channels));
   }
   for (const char byte : raw) {
     low = (low + static_cast<unsigned char>(byte)) % 65521U;
@@ -73,7 +76,9 @@ inline std::string encode_png(std::span<const std::uint8_t> pixels, index_t widt
   std::string header;
   detail::put_big_endian(header, static_cast<std::uint32_t>(width));
   detail::put_big_endian(header, static_cast<std::uint32_t>(height));
-  header += std::string_view("\x08\x00\x00\x00\x00", 5);  // 8 bits, gray, deflate, filters, not interlaced
+  header += '\x08';                               // bits
+  header += channels == 3 ? '\x02' : '\x00';      // RGB or gray
+  header += std::string_view("\x00\x00\x00", 3);  // deflate, filters, not interlaced
   std::string out = "\x89PNG\r\n\x1a\n";
   detail::put_chunk(out, "IHDR", header);
   detail::put_chunk(out, "IDAT", stream);

@@ -16,7 +16,7 @@ set(options -DWAY=${WAY} -DMIEN_VERSION=${MIEN_VERSION})
 if(WAY STREQUAL "fetch_content")
   # An archive, as a release is.
   execute_process(COMMAND "${CMAKE_COMMAND}" -E tar czf "${work}/mien.tar.gz" CMakeLists.txt LICENSE include third_party
-                          examples/fer examples/cascade
+                          examples/fer examples/cascade examples/photo
                   WORKING_DIRECTORY "${MIEN_SOURCE}" COMMAND_ERROR_IS_FATAL ANY)
   list(APPEND options "-DMIEN_ARCHIVE=${work}/mien.tar.gz")
 elseif(WAY STREQUAL "add_subdirectory")
