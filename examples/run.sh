@@ -49,13 +49,17 @@ if [ -n "${FACES:-}" ]; then say "Adapting to the pictures in $faces"; else say 
 "$bin/personalize" --model "$result/model.safetensors" --faces "$faces" --out "$result/personal.safetensors" --shots 3
 
 shipped=examples/models/mien-s.safetensors
+reader=$result/model.safetensors
 if [ -f "$shipped" ]; then
   reader=$shipped
-  say "Reading a photograph with the model that comes with mien"
-else
-  reader=$result/model.safetensors
-  say "Reading a photograph with the model just trained"
+  if [ -n "${FER2013:-}" ]; then
+    say "Evaluating the network that comes with mien"
+    "$bin/evaluate_fer" --data "$FER2013" --split PublicTest --model "$shipped" --ten-crop
+  fi
+  say "Adapting the network that comes with mien"
+  "$bin/personalize" --model "$shipped" --faces "$faces" --out "$result/personal-mien-s.safetensors" --shots 3
 fi
+say "Reading a photograph"
 "$bin/read_faces" --model "$reader" --cascade "$cascade" "${PHOTO:-$portrait}" --draw out/read_faces.png
 
 say "Done"

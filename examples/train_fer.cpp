@@ -15,7 +15,7 @@ namespace {
 
 struct Settings {
   fer::CommonOptions common;
-  std::string data, model, optimizer, schedule, precision = "fp32", augment, out = "out", export_synthetic;
+  std::string data, model, optimizer, schedule, precision, storage, augment, out = "out", export_synthetic;
   int epochs = 0, persons = 600;
   index_t batch = 0, max_bad = 0, checkpoint_batches = 0;
   double learning_rate = 0;
@@ -53,6 +53,8 @@ Data load_data(const Settings& s, const Threads& threads) {
 /// The network's recipe with what the command line changes.
 fer::Recipe recipe_for(const Settings& s) {
   fer::Recipe r = fer::recipe_of(s.model);
+  if (!s.precision.empty()) r.bfloat16_activations = s.precision == "bf16";
+  if (!s.storage.empty()) r.bfloat16_storage = s.storage == "bf16";
   if (s.epochs_given) r.epochs = s.epochs;
   if (s.batch_given) r.batch = s.batch;
   if (!s.schedule.empty()) r.schedule = Schedule::parse(s.schedule);
@@ -157,7 +159,8 @@ int train(const Settings& s) {
   Model<float> best = fer::load_expression_model(model_path);
   best.info.notes = info.notes;
   best.info.notes.emplace_back("epochs", std::to_string(history.best_epoch) + " of " + std::to_string(recipe.epochs));
-  fer::save_with_replay(best, model_path, train_faces, s.common.seed, workspace);
+  fer::save_with_replay(best, model_path, train_faces, s.common.seed, workspace, recipe.bfloat16_storage);
+  best = fer::load_expression_model(model_path);  // as it was rounded
   const auto probabilities = fer::predict(best.network, data.validation, best.info.preprocessing, false, workspace);
   const Evaluation all = fer::score(probabilities, data.validation.labels);
   const std::vector<index_t> copies = fer::copies_in(data.validation, data.train);
@@ -229,7 +232,10 @@ int main(int argc, char** argv) {
                    ->check(fer::number_in(1e-30, 1e30, "from 1e-30 to 1e30"));
   app.add_option("--schedule", s.schedule,
                  "constant, step:EVERY,FACTOR, cosine:warmup=N, one_cycle or plateau; lengths in epochs");
-  app.add_option("--precision", s.precision, "fp32, or bf16: bfloat16 activations, float parameters")
+  app.add_option("--precision", s.precision,
+                 "fp32, or bf16: bfloat16 activations, float parameters (default: the recipe's)")
+      ->check(CLI::IsMember({"fp32", "bf16"}));
+  app.add_option("--storage", s.storage, "Parameters in the model file: fp32 or bf16 (default: the recipe's)")
       ->check(CLI::IsMember({"fp32", "bf16"}));
   app.add_option("--augment", s.augment, "none, light or strong (default: the recipe's)")
       ->check(CLI::IsMember({"none", "light", "strong"}));
@@ -256,6 +262,7 @@ int main(int argc, char** argv) {
       std::fprintf(stderr, "Drawn (synthetic) faces written to %s\n", s.export_synthetic.c_str());
       return 0;
     }
+    s.precision = recipe_for(s).bfloat16_activations ? "bf16" : "fp32";
     return s.precision == "bf16" ? train<bfloat16>(s) : train<float>(s);
   });
 }

@@ -34,6 +34,7 @@ struct Recipe {
   float label_smoothing = 0;
   float average_decay = 0;
   bool drop_last = false;
+  bool bfloat16_activations = false, bfloat16_storage = false;  ///< in training, and in the model file
 };
 
 inline constexpr std::array<std::string_view, 5> network_names = {"atulapra", "iexpressionnet", "mien-s", "mien-b",
@@ -139,8 +140,10 @@ inline Recipe recipe_of(std::string_view name) {
   r.label_smoothing = 0.1f;
   r.average_decay = 0.999f;
   r.drop_last = true;
+  r.bfloat16_activations = r.bfloat16_storage = true;
   if (name == "tiny") {
-    // For a first look: minutes, not hours.
+    // For a first look: minutes, not hours, also where bfloat16 has no instructions.
+    r.bfloat16_activations = r.bfloat16_storage = false;
     r.epochs = 12;
     r.batch = 64;
     r.schedule = Schedule::cosine(1);

@@ -26,8 +26,8 @@ inline Tensor<float> replay_bank(const Sequential<float>& net, const Dataset& da
 
 /// Saves a model with its bank, where its last layer is narrow enough.
 inline void save_with_replay(Model<float>& model, const std::string& path, const Dataset& training, std::uint64_t seed,
-                             Workspace& workspace) {
-  SaveOptions options;
+                             Workspace& workspace, bool bfloat16_storage = false) {
+  SaveOptions options{.bfloat16_storage = bfloat16_storage};
   Tensor<float> bank;
   if (model.network.shape_after(head_layer(model.network)).size() <= replay_width) {
     bank = replay_bank(model.network, training, model.info.preprocessing.crop, replay_faces, seed, workspace);

@@ -1,7 +1,8 @@
 // Fuzz target: parse_cascade on any text; whatever is accepted is evaluated, by every instruction set, to the same end.
 //
 // Built where clang-16 is installed; a long run, as fuzz_model.cpp says, is
-//   fuzz_cascade -runs=2000000 -dict=tests/fuzz/cascade.dict -rss_limit_mb=1024 -timeout=20 corpus tests/fuzz/seeds/cascade
+//   fuzz_cascade -runs=2000000 -dict=tests/fuzz/cascade.dict -rss_limit_mb=1024 -timeout=20 corpus
+//   tests/fuzz/seeds/cascade
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
