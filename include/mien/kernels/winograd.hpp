@@ -111,21 +111,22 @@ inline bool winograd_weights(const Correlation& c, const WinogradPlan& plan, con
   return check == 0.0f;
 }
 
-/// Sixteen floats, in whatever registers the target has.
+/// Sixteen floats, in whatever registers the target has; anywhere in memory, which GCC forgets where a function's
+/// return type is deduced from it.
 using WinogradVector __attribute__((vector_size(64), aligned(4), may_alias)) = float;
 
 /// to[element * plane + c] = B' d B for each channel c, d[4 r + s] being the pixels; depth is a multiple of 16.
 MIEN_INLINE inline void winograd_input(const float* const* d, index_t depth, float* to, index_t plane) {
-  const auto at = [](const float* from) MIEN_INLINE { return reinterpret_cast<const WinogradVector*>(from); };
   for (index_t c = 0; c < depth; c += 16) {
     WinogradVector half[4][4];
 #pragma GCC unroll 4
     for (int s = 0; s < 4; ++s) {
-      const WinogradVector d1 = *at(d[4 + s] + c), d2 = *at(d[8 + s] + c);
-      half[0][s] = *at(d[s] + c) - d2;
+      const WinogradVector d1 = *reinterpret_cast<const WinogradVector*>(d[4 + s] + c),
+                           d2 = *reinterpret_cast<const WinogradVector*>(d[8 + s] + c);
+      half[0][s] = *reinterpret_cast<const WinogradVector*>(d[s] + c) - d2;
       half[1][s] = d1 + d2;
       half[2][s] = d2 - d1;
-      half[3][s] = d1 - *at(d[12 + s] + c);
+      half[3][s] = d1 - *reinterpret_cast<const WinogradVector*>(d[12 + s] + c);
     }
 #pragma GCC unroll 4
     for (int r = 0; r < 4; ++r) {
@@ -147,12 +148,11 @@ MIEN_INLINE inline bool winograd_output(const float* m, index_t plane, const flo
     WinogradVector half[2][4];
 #pragma GCC unroll 4
     for (int s = 0; s < 4; ++s) {
-      const auto element = [&](int r) MIEN_INLINE {
-        return reinterpret_cast<const WinogradVector*>(m + (4 * r + s) * plane + k);
-      };
-      const WinogradVector m1 = *element(1), m2 = *element(2);
-      half[0][s] = *element(0) + m1 + m2;
-      half[1][s] = m1 - m2 - *element(3);
+      const float* column = m + s * plane + k;
+      const WinogradVector m1 = *reinterpret_cast<const WinogradVector*>(column + 4 * plane);
+      const WinogradVector m2 = *reinterpret_cast<const WinogradVector*>(column + 8 * plane);
+      half[0][s] = *reinterpret_cast<const WinogradVector*>(column) + m1 + m2;
+      half[1][s] = m1 - m2 - *reinterpret_cast<const WinogradVector*>(column + 12 * plane);
     }
     const WinogradVector start = *reinterpret_cast<const WinogradVector*>(bias + k);
 #pragma GCC unroll 2

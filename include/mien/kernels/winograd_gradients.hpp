@@ -58,12 +58,12 @@ struct WinogradGradientScratch {
 
 /// to[element * plane + k] = G g G' for each filter k, g[2 r + s] being the gradients; filters is a multiple of 16.
 MIEN_INLINE inline void winograd_gradient_input(const float* const* g, index_t filters, float* to, index_t plane) {
-  const auto at = [](const float* from) MIEN_INLINE { return reinterpret_cast<const WinogradVector*>(from); };
   for (index_t k = 0; k < filters; k += 16) {
     WinogradVector half[4][2];
 #pragma GCC unroll 2
     for (int s = 0; s < 2; ++s) {
-      const WinogradVector g0 = *at(g[s] + k), g1 = *at(g[2 + s] + k);
+      const WinogradVector g0 = *reinterpret_cast<const WinogradVector*>(g[s] + k),
+                           g1 = *reinterpret_cast<const WinogradVector*>(g[2 + s] + k);
       half[0][s] = g0;
       half[1][s] = (g0 + g1) * 0.5f;
       half[2][s] = (g0 - g1) * 0.5f;
