@@ -54,9 +54,12 @@ const FaceImages& public_faces() {
   return faces;
 }
 
+/// As photographs: not marked as drawn.
 void write_tree(const Folder& folder) {
-  export_split(training_faces(), folder / "train", Split::training, Threads(1));
-  export_split(public_faces(), folder / "test", Split::public_test, Threads(1));
+  FaceImages training = training_faces(), others = public_faces();
+  training.synthetic = others.synthetic = false;
+  export_split(training, folder / "train", Split::training, Threads(1));
+  export_split(others, folder / "test", Split::public_test, Threads(1));
 }
 
 std::string pixel_text(std::span<const std::uint8_t> pixels) {
