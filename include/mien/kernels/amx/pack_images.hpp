@@ -10,8 +10,8 @@
 namespace mien::kernels::detail::amx {
 
 /// Turns a square of 16 x 16 words over.
-MIEN_AMX inline void transpose_words(Bits (&m)[16]) {
-  Bits t[16];
+MIEN_AMX inline void transpose_words(AlignedBits (&m)[16]) {
+  AlignedBits t[16];
 #pragma GCC unroll 8
   for (int i = 0; i < 8; ++i) {
     __asm__("vpunpckldq %2, %1, %0" : "=v"(t[2 * i]) : "v"(m[2 * i]), "v"(m[2 * i + 1]));
@@ -52,7 +52,7 @@ MIEN_AMX void pack_images(const bfloat16* from, index_t images, index_t image, i
     for (index_t c = 0; c < channels; c += 16, to += tile_values) {
       const index_t valid = channels - c < 16 ? channels - c : 16;
       const auto mask = static_cast<std::uint32_t>((1U << valid) - 1);
-      Bits row[16];
+      AlignedBits row[16];
 #pragma GCC unroll 16
       for (int pair = 0; pair < 16; ++pair) {
         const bfloat16* even = from + 2 * pair * image + c;

@@ -82,6 +82,8 @@ MIEN_AMX void tile_products(const bfloat16* left0, const bfloat16* left1, index_
 // Attributes behind the name: behind the type clang leaves the alignment out.
 using Floats __attribute__((vector_size(64), aligned(4), may_alias)) = float;
 using Bits __attribute__((vector_size(64), aligned(2), may_alias)) = std::uint32_t;
+// The same, aligned: for arrays, which compilers take for aligned when they are passed on.
+using AlignedBits __attribute__((vector_size(64))) = std::uint32_t;
 
 /// Rounds rows of `sums` (pitch 32) plus `bias` (32 values) to bfloat16: the first `columns` of each go to
 /// out + row * pitch.
