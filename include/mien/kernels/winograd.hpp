@@ -40,7 +40,6 @@ struct WinogradPlan {
     if (!fits) return;
     for (index_t left = c.outputs; left > 0; left -= kernels.lanes << panel_index(kernels, left)) {
       outputs += kernels.lanes << panel_index(kernels, left);
-      ++panels;
     }
     piece_tiles = budget / (64 * c.depth);
     if (piece_tiles < 24) piece_tiles = 24;
@@ -54,7 +53,7 @@ struct WinogradPlan {
 
   bool fits = false;
   index_t tile_rows, tile_columns, tiles;
-  index_t outputs = 0, panels = 0;  // outputs padded to whole panels
+  index_t outputs = 0;  // padded to whole panels
   index_t piece_tiles = 0, pieces = 0, input_plane = 0, output_plane = 0, weight_plane = 0;
 };
 
