@@ -12,6 +12,7 @@
 
 #include "fer/png.hpp"
 #include "fer/synthetic_export.hpp"
+#include "temporary_folder.hpp"
 
 namespace {
 
@@ -19,31 +20,9 @@ namespace fs = std::filesystem;
 using namespace mien;
 using namespace mien::fer;
 
-/// A folder that is gone when the test ends.
-class Folder {
- public:
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "mien-fer-XXXXXX").string();
-    if (!::mkdtemp(name.data())) FAIL("no temporary folder");
-    path_ = name;
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  ~Folder() {
-    std::error_code error;
-    fs::remove_all(path_, error);
-  }
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-  const std::string& path() const { return path_; }
+using Folder = test::TemporaryFolder;
 
- private:
-  std::string path_;
-};
-
-void write(const std::string& path, const std::string& bytes) {
-  fs::create_directories(fs::path(path).parent_path());
-  std::ofstream(path, std::ios::binary) << bytes;
-}
+void write(const std::string& path, const std::string& bytes) { test::write_file(path, bytes); }
 
 const FaceImages& training_faces() {
   static const FaceImages faces = synthetic_faces({.seed = 9, .persons = 4, .takes = 2}, Threads(1));

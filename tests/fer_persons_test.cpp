@@ -9,33 +9,18 @@
 #include <string>
 #include <vector>
 
+#include "temporary_folder.hpp"
+
 namespace {
 
 namespace fs = std::filesystem;
 using namespace mien;
 using namespace mien::fer;
 
-/// A folder that is gone when the test ends.
-class Folder {
+/// With ways to fill it.
+class Folder : public test::TemporaryFolder {
  public:
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "mien-persons-XXXXXX").string();
-    if (!::mkdtemp(name.data())) FAIL("no temporary folder");
-    path_ = name;
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  ~Folder() {
-    std::error_code error;
-    fs::remove_all(path_, error);
-  }
-  const std::string& path() const { return path_; }
-
-  void write(const std::string& name, const std::string& content) const {
-    const fs::path path = fs::path(path_) / name;
-    fs::create_directories(path.parent_path());
-    std::ofstream(path, std::ios::binary) << content;
-  }
+  void write(const std::string& name, const std::string& content) const { test::write_file(*this / name, content); }
   /// A gray picture, each pixel as bright as its column's number.
   void picture(const std::string& name, int width = 48, int height = 48) const {
     std::string pixels;
@@ -43,9 +28,6 @@ class Folder {
       for (int x = 0; x < width; ++x) pixels += static_cast<char>(x);
     write(name, "P5\n" + std::to_string(width) + " " + std::to_string(height) + "\n255\n" + pixels);
   }
-
- private:
-  std::string path_;
 };
 
 using Names = std::vector<std::string>;
