@@ -38,7 +38,7 @@ ConvGeometry random_geometry(Dice& dice, int kind) {
     g.filters = dice(1, 4) == 1 ? dice(60, 140) : dice(1, 70);
     g.kernel_h = g.kernel_w = 3;
     g.pad_top = g.pad_bottom = g.pad_left = g.pad_right = dice(0, 1);
-    switch (kind % 8) {
+    switch (kind % 12) {
       case 0:
         break;  // the common case: 3x3
       case 1:   // 1x1
@@ -81,10 +81,41 @@ ConvGeometry random_geometry(Dice& dice, int kind) {
         g.kernel_h = g.kernel_w = dice(1, 3);
         g.stride_h = g.stride_w = dice(1, 5);
         break;
-      default:  // many images, few pixels
+      case 7:  // many images, few pixels
         g.batch = dice(5, 30);
         g.height = dice(1, 5);
         g.width = dice(1, 5);
+        break;
+      case 8:  // gray images
+        g.channels = 1;
+        g.width = dice(1, 50);
+        g.filters = dice(1, 3) == 1 ? dice(1, 70) : 8 * dice(1, 12);
+        g.pad_left = dice(0, 2);
+        g.pad_top = dice(0, 2);
+        break;
+      case 9:  // rows of nearly whole sixteens, whole steps of channels
+        g.batch = dice(1, 5);
+        g.height = dice(6, 15);
+        g.width = dice(0, 1) == 0 ? dice(14, 16) : dice(43, 50);
+        g.channels = 32 * dice(1, 2);
+        g.filters = dice(1, 33);
+        g.pad_left = dice(0, 3);
+        g.pad_bottom = dice(0, 3);
+        break;
+      case 10:  // large dense layers
+        g.batch = g.height = g.kernel_h = g.kernel_w = 1;
+        g.pad_top = g.pad_bottom = g.pad_left = g.pad_right = 0;
+        g.width = dice(1, 70);
+        g.channels = dice(0, 1) == 0 ? 32 * dice(1, 20) : dice(60, 640);
+        g.filters = dice(0, 1) == 0 ? 16 * dice(4, 12) : dice(60, 200);
+        break;
+      default:  // many images, rows of several pixels
+        g.batch = dice(14, 40);
+        g.height = dice(2, 5);
+        g.width = dice(3, 12);
+        g.channels = 16 * dice(1, 4);
+        g.filters = dice(1, 40);
+        g.pad_left = dice(0, 2);
         break;
     }
     if (g.height + g.pad_top + g.pad_bottom < g.dilation_h * (g.kernel_h - 1) + 1) continue;

@@ -40,6 +40,9 @@ struct BlockKernels {
   /// sum[j][0..panel) += sum over pixels of x[pixel][j] * dy[pixel][0..panel), for sizes[i] values j; the last is 1.
   void (*weights[3][3])(const WeightsBlock<T>& block, T* sum) = {};
   index_t sizes[3] = {};
+  /// out[p * pitch][0..panel) = start + sum over r, s below 3 of x[r * row + p + s] * w[(3 * r + s) * panel][0..panel),
+  /// for at least pixels[i] pixels p: windows of 3x3 over one channel. Null where there is no such loop.
+  void (*window[3])(const T* x, index_t row, index_t pixels, const T* w, const T* start, T* out, index_t pitch) = {};
 };
 
 /// Which panel covers what is left of the outputs: the smallest that holds them, the largest if none does.

@@ -10,6 +10,7 @@
 #include "mien/kernels/avx2/float_blocks.hpp"
 #include "mien/kernels/avx512/float_blocks.hpp"
 #include "mien/kernels/correlate.hpp"
+#include "mien/kernels/dense_gradients.hpp"
 #include "mien/kernels/portable/blocks.hpp"
 #include "mien/kernels/reference.hpp"
 #include "mien/kernels/weight_gradients.hpp"
@@ -58,6 +59,9 @@ std::size_t conv2d_scratch_bytes(ConvPass pass, const ConvGeometry& g, int threa
     case ConvPass::backward_data:
       return detail::correlation_scratch_bytes<T>(detail::backward_correlation(g), blocks, threads);
     default: {
+      if constexpr (std::is_same_v<T, P>) {
+        if (detail::has_dense_gradients(g)) return detail::DenseGradientScratch<T>(g, blocks, threads, nullptr).bytes;
+      }
       const std::size_t bytes = detail::weight_gradients_scratch_bytes<T>(g, blocks, threads);
       if constexpr (std::is_same_v<T, float>) {
         const detail::WinogradGradientPlan winograd(g, blocks);
@@ -137,6 +141,10 @@ void conv2d_backward_weights(const ConvGeometry& g, const T* x, const T* dy, P* 
   }
 #endif
   const auto& blocks = detail::pick_blocks<P>(isa);
+  if constexpr (std::is_same_v<T, P>) {
+    if (detail::has_dense_gradients(g))
+      return detail::run_dense_gradients(g, blocks, x, dy, dw, dbias, scratch, threads);
+  }
   if constexpr (std::is_same_v<T, float>) {
     const detail::WinogradGradientPlan winograd(g, blocks);
     if (winograd.fits && detail::run_winograd_gradients(g, winograd, blocks, x, dy, dw, dbias, scratch, threads))

@@ -3,6 +3,7 @@
 
 #include "mien/core/threads.hpp"
 #include "mien/kernels/correlate_few.hpp"
+#include "mien/kernels/correlate_gray.hpp"
 #include "mien/kernels/correlate_images.hpp"
 #include "mien/kernels/correlate_pixels.hpp"
 #include "mien/kernels/scratch.hpp"
@@ -30,7 +31,10 @@ struct CorrelationScratch {
   CorrelationScratch(const Correlation& c, const CorrelationPlan<S, T>& plan, const ImagesPlan<S, T>& by_images,
                      int threads, std::byte* base) {
     Carver carver(base);
-    packed = carver.take<std::byte>(static_cast<index_t>(PanelWeights<T>(c, plan, nullptr).bytes));
+    packed =
+        carver.take<std::byte>(plan.packs_pieces ? 0 : static_cast<index_t>(PanelWeights<T>(c, plan, nullptr).bytes));
+    panel_size = plan.packs_pieces ? c.depth * BlockKernels<T>::max_panel : 0;
+    panels = carver.take<T>(panel_size * threads);
     taken = carver.take<int>(threads);
     index_t pixels = plan.pixels;  // of a piece
     copy_size = plan.copied_values + 16;
@@ -48,9 +52,9 @@ struct CorrelationScratch {
   }
   std::byte* packed;
   int* taken;
-  T *copy, *stage;
+  T *panels, *copy, *stage;
   const T** table;
-  index_t copy_size, stage_size, table_size;
+  index_t panel_size, copy_size, stage_size, table_size;
   std::size_t bytes;
 };
 
@@ -65,6 +69,8 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
       correlate_few(c, kernels, x, w, bias, y, memory, threads);
       return true;
     }
+    const GrayPlan<T> gray(c, kernels);
+    if (gray.fits && correlate_gray(c, gray, kernels, x, w, bias, y, memory, threads)) return true;
   }
   if constexpr (std::is_same_v<S, float>) {
     const WinogradPlan winograd(c, kernels);
@@ -77,7 +83,8 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
   const index_t full = kernels.lanes << kernels.widest, inner = c.depth * c.taps();
 
   const PanelWeights<T> panels(c, plan, packed.memory != nullptr ? packed.memory : scratch.packed);
-  if (!packed.ready) {
+  const bool packs_pieces = plan.packs_pieces && packed.memory == nullptr && !by_images.fits;
+  if (!packed.ready && !packs_pieces) {
     threads.parallel_for(plan.panels * c.groups, [&](index_t p) {
       const index_t group = p / plan.panels, first = p % plan.panels * full, left = c.outputs - first;
       const index_t panel = kernels.lanes << panel_index(kernels, left);
@@ -86,7 +93,7 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
                           !c.place.is_identity(), panels.weights + group * plan.panel_values + first * inner);
     });
   }
-  if (!by_images.fits && padding_matters(c, plan, panels.finite)) return false;
+  if (!by_images.fits && !packs_pieces && padding_matters(c, plan, panels.finite)) return false;
 
   const T* all_weights = panels.weights;
   const index_t image = c.place.height * c.place.width * c.place.channels;
@@ -144,6 +151,11 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
       alignas(64) T start[BlockKernels<T>::max_panel] = {};
       for (index_t k = 0; bias != nullptr && k < valid; ++k) start[k] = T(bias[group * c.outputs + first + k]);
       const T* weights = all_weights + group * plan.panel_values + first * inner;
+      if (packs_pieces) {
+        T* packed_here = scratch.panels + slot.index() * scratch.panel_size;
+        pack_weights<S>(c.layout, w + group * c.group_weights, first, valid, c.depth, panel, false, packed_here);
+        weights = packed_here;
+      }
       S* to = out + group * c.outputs + first;
       // Straight into y, or aside where the panel is wider than what is left or y is of another type.
       T* sums = stage;
@@ -173,7 +185,7 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
 template <class S, class T>
 std::size_t correlation_packed_bytes(Correlation c, const BlockKernels<T>& kernels) {
   flatten_pixels(c);
-  if (std::is_same_v<S, T> && has_few_pixels(c)) return 0;
+  if (std::is_same_v<S, T> && (has_few_pixels(c) || GrayPlan<T>(c, kernels).fits)) return 0;
   if constexpr (std::is_same_v<S, float>) {
     if (WinogradPlan(c, kernels).fits) return 0;
   }
@@ -184,13 +196,20 @@ template <class S, class T>
 std::size_t correlation_scratch_bytes(Correlation c, const BlockKernels<T>& kernels, int threads) {
   flatten_pixels(c);
   if (std::is_same_v<S, T> && has_few_pixels(c)) return FewScratch<T>(c, kernels, threads, nullptr).bytes;
-  const std::size_t bytes =
+  std::size_t bytes =
       CorrelationScratch<S, T>(c, CorrelationPlan<S, T>(c, kernels), ImagesPlan<S, T>(c, kernels), threads, nullptr)
           .bytes;
+  // The special ways come first, and may leave the work to the general one.
+  const auto need = [&](std::size_t other) {
+    if (other > bytes) bytes = other;
+  };
+  if constexpr (std::is_same_v<S, T>) {
+    const GrayPlan<T> gray(c, kernels);
+    if (gray.fits) need(GrayScratch<T>(c, gray, threads, nullptr).bytes);
+  }
   if constexpr (std::is_same_v<S, float>) {
     const WinogradPlan winograd(c, kernels);
-    const std::size_t other = winograd.fits ? WinogradScratch(c, winograd, threads, nullptr).bytes : 0;
-    if (other > bytes) return other;
+    if (winograd.fits) need(WinogradScratch(c, winograd, threads, nullptr).bytes);
   }
   return bytes;
 }

@@ -29,7 +29,10 @@ struct CorrelationPlan {
       if (images > share) images = share;
     } else {
       const index_t fit = (copy_budget / row_bytes - c.dilation_h * (c.kernel_h - 1)) / c.stride_h;
-      const index_t split = (wanted_pieces + c.batch - 1) / c.batch;
+      // Many outputs are cut rather than few pixels, which would have the weights read once for each piece.
+      const bool by_outputs =
+          c.out_width == 1 && c.batch == 1 && panels * c.groups >= wanted_pieces && c.out_height <= fit;
+      const index_t split = by_outputs ? 1 : (wanted_pieces + c.batch - 1) / c.batch;
       rows = (c.out_height + split - 1) / split;
       if (rows > fit) rows = fit;
       const index_t least = (24 + c.out_width - 1) / c.out_width;
@@ -41,6 +44,7 @@ struct CorrelationPlan {
     const index_t all_panels = panels * c.groups;
     panel_pieces = pieces >= wanted_pieces ? 1 : (wanted_pieces + pieces - 1) / pieces;
     if (panel_pieces > all_panels) panel_pieces = all_panels;
+    packs_pieces = pieces == 1 && c.taps() == 1 && c.place.is_identity();
     pixels = images * rows * c.out_width;
     copied_rows = images > 1 ? c.place.padded_height : (rows - 1) * c.stride_h + c.dilation_h * (c.kernel_h - 1) + 1;
     if (copied_rows > c.place.padded_height) copied_rows = c.place.padded_height;
@@ -49,6 +53,7 @@ struct CorrelationPlan {
 
   index_t panels = 0, panel_values = 0;  // of one group
   bool copies = false;
+  bool packs_pieces = false;  // each panel is used in one piece only, and packed there: it stays in the second cache
   index_t images, rows, row_pieces, pieces, panel_pieces;
   index_t pixels, copied_rows, copied_values;  // of one piece
 };

@@ -8,7 +8,7 @@
 #include <cstring>
 
 #include "mien/core/threads.hpp"
-#include "mien/kernels/amx/tiles.hpp"
+#include "mien/kernels/amx/pack_weights.hpp"
 #include "mien/kernels/correlation.hpp"
 #include "mien/kernels/scratch.hpp"
 
@@ -18,6 +18,7 @@ namespace mien::kernels::detail::amx {
 enum class RowSource {
   images,   // the same pixel of 16 images, copied next to each other: no padding is multiplied at all
   pixels,   // 16 neighbours of a padded image, row ends included
+  lines,    // 16 neighbours of a row of a padded image; several rows at once
   windows,  // whole windows, gathered: for few channels, strides, groups
   direct    // pixels as they stand in the source: windows of one pixel
 };
@@ -41,10 +42,13 @@ struct TilePlan {
     };
     if (one_group && taps == 1 && c.place.is_identity() && c.place.width == 1 && c.batch == 1 && c.depth % 32 == 0) {
       source = RowSource::direct;
+    } else if (one_group && has_lines(c) && 10 * ((c.out_width + 15) / 16 * 16) <= 11 * c.out_width &&
+               c.out_height >= 8 && c.depth % 32 == 0) {
+      source = RowSource::lines;
     } else if (one_group && c.batch >= 16 && 2 * window_depth > inner &&
-               source_rows(4) * c.place.width * 32 * depth * 2 <= budget) {
+               source_rows(4) * c.place.width * 16 * depth * 2 <= budget) {
       source = RowSource::images;
-      images = c.batch > 16 ? 32 : 16;
+      images = c.batch > 16 && source_rows(4) * c.place.width * 32 * depth * 2 <= budget ? 32 : 16;
       const index_t groups = (c.batch + images - 1) / images;
       rows = (c.out_height * groups + wanted_pieces - 1) / wanted_pieces;
       if (rows > c.out_height) rows = c.out_height;
@@ -65,6 +69,7 @@ struct TilePlan {
       if (rows > fit) rows = fit;
       const index_t least = (64 + c.out_width - 1) / c.out_width;
       if (rows < least) rows = least;
+      if (source == RowSource::lines) rows = (rows + 3) / 4 * 4;
       if (rows > c.out_height) rows = c.out_height;
     }
     row_pieces = (c.out_height + rows - 1) / rows;
@@ -78,6 +83,7 @@ struct TilePlan {
         copied = source_rows(rows) * c.place.width * images * depth;
         break;
       case RowSource::pixels:
+      case RowSource::lines:
         copied = ((rows + c.dilation_h * (c.kernel_h - 1)) * c.place.padded_width + 64) * depth;
         break;
       case RowSource::windows:
@@ -92,6 +98,18 @@ struct TilePlan {
         copied = 32 * depth;
         break;
     }
+  }
+
+  /// Whether tile_line() serves.
+  static bool has_lines(const Correlation& c) {
+    return c.kernel_h == 3 && c.kernel_w == 3 && c.stride_h == 1 && c.stride_w == 1 && c.dilation_h == 1 &&
+           c.dilation_w == 1 && c.place.step_h == 1 && c.place.step_w == 1;
+  }
+  /// How many of the `left` pixels of a line tile_line() takes at once: fours and threes, or none but a single one.
+  static index_t line_pixels(index_t left) {
+    const index_t threes = (4 - left % 4) % 4;
+    if (threes > 0 && left >= 3 * threes) return 3;
+    return left >= 4 ? 4 : 1;
   }
 
   RowSource source;
@@ -138,14 +156,14 @@ struct TileScratch {
 };
 
 /// The products for up to 32 rows and one block of outputs.
-inline void tile_block(index_t rows, index_t columns, const bfloat16* left0, const bfloat16* left1, index_t row_bytes,
+inline void tile_block(index_t rows, index_t columns, const bfloat16* left0, const bfloat16* left1, TileRows lines,
                        const TileSegment* segments, index_t count, const bfloat16* right, float* sums) {
   if (columns > 16) {
-    rows > 16 ? tile_products<2, 2>(left0, left1, row_bytes, segments, count, right, sums)
-              : tile_products<1, 2>(left0, left1, row_bytes, segments, count, right, sums);
+    rows > 16 ? tile_products<2, 2>(left0, left1, lines, segments, count, right, sums)
+              : tile_products<1, 2>(left0, left1, lines, segments, count, right, sums);
   } else {
-    rows > 16 ? tile_products<2, 1>(left0, left1, row_bytes, segments, count, right, sums)
-              : tile_products<1, 1>(left0, left1, row_bytes, segments, count, right, sums);
+    rows > 16 ? tile_products<2, 1>(left0, left1, lines, segments, count, right, sums)
+              : tile_products<1, 1>(left0, left1, lines, segments, count, right, sums);
   }
 }
 
@@ -165,13 +183,14 @@ struct TilePiece {
   index_t image() const { return c.place.height * c.place.width * c.place.channels; }
 
   struct Block {
-    index_t columns;
+    index_t first, columns;  // of the outputs
     const bfloat16* right;
     alignas(64) float bias[32];
   };
   /// Block b of group g.
   Block block(index_t group, index_t b) const {
     Block result{};
+    result.first = b * 32;
     result.columns = c.outputs - b * 32 < 32 ? c.outputs - b * 32 : 32;
     result.right = weights + group * plan.panel_values + b * 32 * plan.inner;
     for (index_t k = 0; bias != nullptr && k < result.columns; ++k)
@@ -186,6 +205,8 @@ struct TilePiece {
         return run_images();
       case RowSource::pixels:
         return run_pixels();
+      case RowSource::lines:
+        return run_lines();
       case RowSource::windows:
         return run_windows();
       default:
@@ -213,34 +234,83 @@ struct TilePiece {
         if (h >= 0 && h < h0) h0 = h;
         if (h >= h1) h1 = h + 1;
       }
+    // [row][column][sixteen of images][step]: a left tile is one run of memory.
     for (index_t n = 0; n < count && h0 < h1; ++n) {
-      spread_pixels(x + (n0 + n) * image() + h0 * p.width * p.channels, (h1 - h0) * p.width, p.channels, plan.depth,
-                    copy + n * plan.depth, pixel);
+      spread_pixels(x + (n0 + n) * image() + h0 * p.width * p.channels, (h1 - h0) * p.width, p.channels,
+                    copy + n / 16 * 16 * plan.depth + n % 16 * 32, pixel, tile_values);
     }
-    const index_t steps = plan.depth / 32;
-    alignas(64) float sums[32 * 32];
     for (index_t b = b0; b < b1; ++b) {
       const Block to = block(0, b);
-      const index_t n_tiles = tiles(to.columns);
-      for (index_t i = i0; i < i1; ++i)
-        for (index_t j = 0; j < c.out_width; ++j) {
-          index_t used = 0;
-          for (index_t r = 0; r < c.kernel_h; ++r) {
-            const index_t h = source_at(i, c.stride_h, r, c.dilation_h, p.offset_h, p.step_h, p.height);
-            if (h < 0) continue;
-            for (index_t s = 0; s < c.kernel_w; ++s) {
-              const index_t v = source_at(j, c.stride_w, s, c.dilation_w, p.offset_w, p.step_w, p.width);
-              if (v < 0) continue;
-              segments[used++] = {((h - h0) * p.width + v) * pixel,
-                                  (r * c.kernel_w + s) * steps * n_tiles * tile_values, steps};
-            }
+      for (index_t i = i0; i < i1; ++i) {
+        bfloat16* out = y + (n0 * c.out_height + i) * c.out_width * all_outputs() + b * 32;
+        for (index_t j = 0; j < c.out_width;) {
+          const index_t pixels = TilePlan::has_lines(c) ? TilePlan::line_pixels(c.out_width - j) : 1;
+          if (pixels == 4) {
+            image_row<4>(to, i, j, h0, out + j * all_outputs());
+          } else if (pixels == 3) {
+            image_row<3>(to, i, j, h0, out + j * all_outputs());
+          } else {
+            image_pixel(to, i, j, h0, out + j * all_outputs());
           }
-          tile_block(count, to.columns, copy, copy + 16 * plan.depth, plan.depth * 2, segments, used, to.right, sums);
-          store_rows(sums, count, to.bias, to.columns,
-                     y + ((n0 * c.out_height + i) * c.out_width + j) * all_outputs() + b * 32,
-                     c.out_height * c.out_width * all_outputs());
+          j += pixels;
         }
+      }
     }
+  }
+
+  index_t image_pitch() const { return c.out_height * c.out_width * all_outputs(); }
+
+  /// P neighbouring output pixels (i, j), ... of all images.
+  template <int P>
+  void image_row(const Block& to, index_t i, index_t j, index_t h0, bfloat16* out) const {
+    const Placement& p = c.place;
+    const index_t pixel = plan.images * plan.depth, n_tiles = tiles(to.columns), start = j - p.offset_w;
+    TileLine line;
+    line.rows = {64, tile_values};
+    line.position = pixel;
+    line.first = start < 0 ? -start : 0;
+    line.last = p.width - start < P + 2 ? p.width - start : P + 2;
+    line.steps = plan.depth / 32;
+    line.step = n_tiles * tile_values;
+    line.tap = line.steps * line.step;
+    index_t used = 0;
+    for (index_t r = 0; r < c.kernel_h; ++r) {
+      const index_t h = source_at(i, c.stride_h, r, c.dilation_h, p.offset_h, p.step_h, p.height);
+      if (h >= 0) segments[used++] = {((h - h0) * p.width + start) * pixel, r * 3 * line.tap, line.steps};
+    }
+    alignas(64) float sums[P * 16 * 32];
+    for (index_t first = 0; first < n1 - n0; first += 16) {
+      const index_t count = n1 - n0 - first < 16 ? n1 - n0 - first : 16;
+      // The results go to as many lines as there are pixels and images, far apart: ask for them in time.
+      for (index_t image = 0; image < count; ++image)
+        for (index_t q = 0; q < P; ++q)
+          __builtin_prefetch(out + (first + image) * image_pitch() + q * all_outputs(), 1);
+      for (index_t n = 0; n < n_tiles; ++n)
+        tile_line<P>(copy + first * plan.depth, to.right + n * tile_values, line, segments, used, sums + n * 16, 128);
+      for (index_t q = 0; q < P; ++q)
+        store_rows(sums + q * 16 * 32, count, to.bias, to.columns, out + first * image_pitch() + q * all_outputs(),
+                   image_pitch());
+    }
+  }
+
+  /// Output pixel (i, j) of all images.
+  void image_pixel(const Block& to, index_t i, index_t j, index_t h0, bfloat16* out) const {
+    const Placement& p = c.place;
+    const index_t pixel = plan.images * plan.depth, steps = plan.depth / 32, n_tiles = tiles(to.columns);
+    index_t used = 0;
+    for (index_t r = 0; r < c.kernel_h; ++r) {
+      const index_t h = source_at(i, c.stride_h, r, c.dilation_h, p.offset_h, p.step_h, p.height);
+      if (h < 0) continue;
+      for (index_t s = 0; s < c.kernel_w; ++s) {
+        const index_t v = source_at(j, c.stride_w, s, c.dilation_w, p.offset_w, p.step_w, p.width);
+        if (v < 0) continue;
+        segments[used++] = {((h - h0) * p.width + v) * pixel, (r * c.kernel_w + s) * steps * n_tiles * tile_values,
+                            steps};
+      }
+    }
+    alignas(64) float sums[32 * 32];
+    tile_block(n1 - n0, to.columns, copy, copy + 16 * plan.depth, {64, tile_values}, segments, used, to.right, sums);
+    store_rows(sums, n1 - n0, to.bias, to.columns, out, image_pitch());
   }
 
   void run_pixels() {
@@ -266,7 +336,8 @@ struct TilePiece {
       for (index_t f = 0; f < flat; f += 32) {
         const index_t count = flat - f < 32 ? flat - f : 32;
         const bfloat16* from = copy + f * plan.depth;
-        tile_block(count, to.columns, from, from + 16 * plan.depth, plan.depth * 2, segments, c.taps(), to.right, sums);
+        tile_block(count, to.columns, from, from + 16 * plan.depth, {plan.depth * 2, 32}, segments, c.taps(), to.right,
+                   sums);
         for (index_t q = 0; q < count;) {
           if (column < c.out_width) {
             index_t run = c.out_width - column;
@@ -289,6 +360,49 @@ struct TilePiece {
     }
   }
 
+  void run_lines() {
+    const index_t base = i1 - i0 < 3 ? i1 - 3 : i0;  // rows before i0 are another piece's, and only read
+    copy_padded(c.place, x + n0 * image(), base, i1 + 2, copy);
+    for (index_t b = b0; b < b1; ++b) {
+      const Block to = block(0, b);
+      for (index_t i = base; i < i1;) {
+        const index_t count = TilePlan::line_pixels(i1 - i);
+        for (index_t j = 0; j < c.out_width; j += 16) {
+          if (count == 4) {
+            lines<4>(to, i, j, base, i0);
+          } else {
+            lines<3>(to, count == 3 ? i : i - 2, j, base, count == 3 ? i0 : i);  // a single row: the last of three
+          }
+        }
+        i += count;
+      }
+    }
+  }
+
+  /// P output rows from i on, pixels j to j + 15; `base` is the first of the copied rows, only those from `first` on
+  /// are written.
+  template <int P>
+  void lines(const Block& to, index_t i, index_t j, index_t base, index_t first) const {
+    const index_t n_tiles = tiles(to.columns), row = c.place.padded_width * plan.depth;
+    TileLine line;
+    line.rows = {plan.depth * 2, 32};
+    line.position = row;
+    line.first = 0;
+    line.last = P + 2;
+    line.steps = plan.depth / 32;
+    line.step = n_tiles * tile_values;
+    line.tap = 3 * line.steps * line.step;
+    for (index_t s = 0; s < 3; ++s) segments[s] = {s * plan.depth, s * line.steps * line.step, line.steps};
+    alignas(64) float sums[P * 16 * 32];
+    const bfloat16* from = copy + (i - base) * row + j * plan.depth;
+    for (index_t n = 0; n < n_tiles; ++n)
+      tile_line<P>(from, to.right + n * tile_values, line, segments, 3, sums + n * 16, 128);
+    const index_t count = c.out_width - j < 16 ? c.out_width - j : 16;
+    bfloat16* out = y + ((n0 * c.out_height + i) * c.out_width + j) * all_outputs() + to.first;
+    for (index_t p = 0; p < P; ++p, out += c.out_width * all_outputs())
+      if (i + p >= first) store_rows(sums + p * 16 * 32, count, to.bias, to.columns, out, all_outputs());
+  }
+
   /// Padded rows with channels padded to whole steps.
   void copy_deepened(index_t rows) {
     const Placement& p = c.place;
@@ -300,8 +414,8 @@ struct TilePiece {
       for (index_t b = 0; b < p.padded_width; ++b) {
         const index_t v = source_at(b, 1, 0, 1, p.offset_w, p.step_w, p.width);
         if (v < 0) continue;
-        spread_pixels(x + n0 * image() + (h * p.width + v) * p.channels, 1, p.channels, plan.depth,
-                      copy + (a * p.padded_width + b) * plan.depth, plan.depth);
+        spread_pixels(x + n0 * image() + (h * p.width + v) * p.channels, 1, p.channels,
+                      copy + (a * p.padded_width + b) * plan.depth, plan.depth, 32);
       }
     }
   }
@@ -346,8 +460,8 @@ struct TilePiece {
         for (index_t f = 0; f < pixels; f += 32) {
           const index_t count = pixels - f < 32 ? pixels - f : 32;
           const bfloat16* from = copy + f * plan.inner;
-          tile_block(count, block_to.columns, from, from + 16 * plan.inner, plan.inner * 2, &all, 1, block_to.right,
-                     sums);
+          tile_block(count, block_to.columns, from, from + 16 * plan.inner, {plan.inner * 2, 32}, &all, 1,
+                     block_to.right, sums);
           store_rows(sums, count, block_to.bias, block_to.columns, out + f * all_outputs(), all_outputs());
         }
       }
@@ -364,7 +478,7 @@ struct TilePiece {
       for (index_t i = i0; i < i1; i += 32) {
         const index_t count = i1 - i < 32 ? i1 - i : 32;
         const bfloat16* from = i == tail ? copy : x + i * c.depth;
-        tile_block(count, to.columns, from, from + 16 * c.depth, c.depth * 2, &all, 1, to.right, sums);
+        tile_block(count, to.columns, from, from + 16 * c.depth, {c.depth * 2, 32}, &all, 1, to.right, sums);
         store_rows(sums, count, to.bias, to.columns, y + i * all_outputs() + b * 32, all_outputs());
       }
     }
@@ -383,8 +497,12 @@ inline void pack_tile_weights(const Correlation& c, const TilePlan& plan, const 
   threads.parallel_for(plan.blocks * c.groups, [&](index_t p) {
     const index_t group = p / plan.blocks, first = p % plan.blocks * 32;
     const index_t columns = c.outputs - first < 32 ? c.outputs - first : 32;
-    to.checks[p] = pack_right(w + group * c.group_weights + first * c.layout.output, to.table, plan.inner / 32,
-                              c.layout.output, columns, to.weights + group * plan.panel_values + first * plan.inner);
+    const float* from = w + group * c.group_weights + first * c.layout.output;
+    bfloat16* panel = to.weights + group * plan.panel_values + first * plan.inner;
+    const index_t steps = plan.inner / 32;
+    const bool lines = c.taps() == 1 && c.layout.depth == 1 && c.depth == plan.inner && columns % 16 == 0;
+    to.checks[p] = lines ? pack_right_lines(from, steps, c.layout.output, columns, panel)
+                         : pack_right(from, to.table, steps, c.layout.output, columns, panel);
   });
 }
 
@@ -398,7 +516,7 @@ inline bool run_correlation(Correlation c, const bfloat16* x, const float* w, co
 
   const TileWeights weights(c, plan, packed.memory != nullptr ? packed.memory : scratch.packed);
   if (!packed.ready) pack_tile_weights(c, plan, w, weights, threads);
-  if (plan.source == RowSource::pixels || plan.source == RowSource::windows) {
+  if (plan.source != RowSource::images && plan.source != RowSource::direct) {
     float sum = 0;
     for (index_t p = 0; p < plan.blocks * c.groups; ++p) sum += weights.checks[p];
     if (!c.place.is_identity() && !(sum == 0.0F)) return false;

@@ -10,6 +10,7 @@
 
 #include "mien/core/bfloat16.hpp"
 #include "mien/core/shape.hpp"
+#include "mien/kernels/parallel.hpp"
 
 // A tile is 16 rows of 64 bytes. Here tiles 0 to 3 hold sums (16 x 16 floats), 4 and 5 left operands (16 rows x 32
 // bfloat16), 6 and 7 right operands (16 pairs of rows x 16 columns). The processor treats subnormal operands and
@@ -37,7 +38,12 @@ class TileScope {
   TileScope& operator=(const TileScope&) = delete;
 };
 
-/// `steps` products along consecutive left tiles (32 values apart in each row) and consecutive right tiles.
+/// Left tiles: their rows are `row_bytes` apart, those of two steps of 32 channels `step` values.
+struct TileRows {
+  index_t row_bytes, step;
+};
+
+/// `steps` products along the left tiles of a pixel and consecutive right tiles.
 struct TileSegment {
   index_t left, right, steps;  // offsets in elements
 };
@@ -45,16 +51,16 @@ struct TileSegment {
 /// sums (32 rows x 32 columns of float, row pitch 32) = left rows times right columns over all segments. M = 2 takes 32
 /// rows, 16 each from `left0` and `left1`; M = 1 the first 16. N = 2 takes 32 columns: two right tiles per step.
 template <int M, int N>
-MIEN_AMX void tile_products(const bfloat16* left0, const bfloat16* left1, index_t row_bytes,
-                            const TileSegment* segments, index_t count, const bfloat16* right, float* sums) {
+MIEN_AMX void tile_products(const bfloat16* left0, const bfloat16* left1, TileRows rows, const TileSegment* segments,
+                            index_t count, const bfloat16* right, float* sums) {
   __asm__ volatile("tilezero %%tmm0\n\ttilezero %%tmm1\n\ttilezero %%tmm2\n\ttilezero %%tmm3" : : : "memory");
   const index_t right_row = 64;
   for (index_t i = 0; i < count; ++i) {
     const bfloat16* a0 = left0 + segments[i].left;
     [[maybe_unused]] const bfloat16* a1 = left1 + segments[i].left;
     const bfloat16* b = right + segments[i].right;
-    for (index_t step = 0; step < segments[i].steps; ++step, a0 += 32, a1 += 32, b += N * tile_values) {
-      __asm__ volatile("tileloadd (%0,%1,1), %%tmm4" : : "r"(a0), "r"(row_bytes) : "memory");
+    for (index_t step = 0; step < segments[i].steps; ++step, a0 += rows.step, a1 += rows.step, b += N * tile_values) {
+      __asm__ volatile("tileloadd (%0,%1,1), %%tmm4" : : "r"(a0), "r"(rows.row_bytes) : "memory");
       __asm__ volatile("tileloadd (%0,%1,1), %%tmm6" : : "r"(b), "r"(right_row) : "memory");
       __asm__ volatile("tdpbf16ps %%tmm6, %%tmm4, %%tmm0" : : : "memory");
       if constexpr (N == 2) {
@@ -62,7 +68,7 @@ MIEN_AMX void tile_products(const bfloat16* left0, const bfloat16* left1, index_
         __asm__ volatile("tdpbf16ps %%tmm7, %%tmm4, %%tmm1" : : : "memory");
       }
       if constexpr (M == 2) {
-        __asm__ volatile("tileloadd (%0,%1,1), %%tmm5" : : "r"(a1), "r"(row_bytes) : "memory");
+        __asm__ volatile("tileloadd (%0,%1,1), %%tmm5" : : "r"(a1), "r"(rows.row_bytes) : "memory");
         __asm__ volatile("tdpbf16ps %%tmm6, %%tmm5, %%tmm2" : : : "memory");
         if constexpr (N == 2) __asm__ volatile("tdpbf16ps %%tmm7, %%tmm5, %%tmm3" : : : "memory");
       }
@@ -77,6 +83,69 @@ MIEN_AMX void tile_products(const bfloat16* left0, const bfloat16* left1, index_
       __asm__ volatile("tilestored %%tmm3, (%0,%1,1)" : : "r"(sums + 16 * 32 + 16), "r"(pitch) : "memory");
     }
   }
+}
+
+template <int Left, int Right, int Sum>
+MIEN_INLINE inline void tile_product() {
+  __asm__ volatile("tdpbf16ps %%tmm%c0, %%tmm%c1, %%tmm%c2" : : "i"(Right), "i"(Left), "i"(Sum) : "memory");
+}
+template <int Tile>
+MIEN_INLINE inline void tile_load(const void* from, index_t row_bytes) {
+  __asm__ volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(from), "r"(row_bytes), "i"(Tile) : "memory");
+}
+template <int Tile>
+MIEN_INLINE inline void tile_store(void* to, index_t row_bytes) {
+  __asm__ volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(to), "r"(row_bytes), "i"(Tile) : "memory");
+}
+template <int Tile>
+MIEN_INLINE inline void tile_zero() {
+  __asm__ volatile("tilezero %%tmm%c0" : : "i"(Tile) : "memory");
+}
+
+/// What tile_line() reads along a line of positions, which are neighbours in a row or in a column: left tiles,
+/// `position` values apart, of positions [first, last) of the windows' reach; right tiles, those of neighbours along
+/// the line `tap` values apart, those of two steps of 32 channels `step`.
+struct TileLine {
+  TileRows rows;
+  index_t position, first, last;
+  index_t steps, step, tap;
+};
+
+/// Position U of the reach: it meets tap t of pixel U - t.
+template <int P, int U>
+MIEN_INLINE inline void tile_position(const bfloat16* left, const bfloat16* right, const TileLine& line) {
+  if constexpr (U < 3) tile_load<4 + U>(right + U * line.tap, 64);
+  if (U < line.first || U >= line.last) return;
+  tile_load<7>(left + U * line.position, line.rows.row_bytes);
+  if constexpr (U >= 2) tile_product<7, 6, U - 2>();
+  if constexpr (U >= 1 && U <= P) tile_product<7, 5, U - 1>();
+  if constexpr (U < P) tile_product<7, 4, U>();
+}
+
+/// Sums of P (3 or 4) output pixels next to each other on a line, under windows of 3x3: 16 rows by 16 columns (outputs)
+/// each. `segments`: for each line of the window the offset of the reach's position 0 and of its tap 0. Three right
+/// tiles stay in registers while the left ones pass, each of which meets up to three of them: 3 + P + 2 loads feed 3 P
+/// products, where two by two tiles need a load for each. sums: [pixel][row], `pitch` bytes apart.
+template <int P>
+MIEN_AMX void tile_line(const bfloat16* left, const bfloat16* right, TileLine line, const TileSegment* segments,
+                        index_t count, float* sums, index_t pitch) {
+  tile_zero<0>(), tile_zero<1>(), tile_zero<2>();
+  if constexpr (P == 4) tile_zero<3>();
+  for (index_t i = 0; i < count; ++i) {
+    const bfloat16* a = left + segments[i].left;
+    const bfloat16* b = right + segments[i].right;
+    for (index_t k = 0; k < line.steps; ++k, a += line.rows.step, b += line.step) {
+      tile_position<P, 0>(a, b, line);
+      tile_position<P, 1>(a, b, line);
+      tile_position<P, 2>(a, b, line);
+      tile_position<P, 3>(a, b, line);
+      tile_position<P, 4>(a, b, line);
+      if constexpr (P == 4) tile_position<P, 5>(a, b, line);
+    }
+  }
+  const auto at = [&](int p) { return reinterpret_cast<std::byte*>(sums) + p * 16 * pitch; };
+  tile_store<0>(at(0), pitch), tile_store<1>(at(1), pitch), tile_store<2>(at(2), pitch);
+  if constexpr (P == 4) tile_store<3>(at(3), pitch);
 }
 
 // Attributes behind the name: behind the type clang leaves the alignment out.
@@ -96,78 +165,35 @@ MIEN_AMX inline void store_rows(const float* sums, index_t rows, const float* bi
     const Floats b = *reinterpret_cast<const Floats*>(sums + 16) + bias1;
     Bits both;
     __asm__("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both) : "v"(a), "v"(b));
-    __asm__ volatile("vmovdqu16 %1, %0%{%2%}" : "=m"(*reinterpret_cast<Bits*>(out)) : "v"(both), "Yk"(mask) : "memory");
-  }
-}
-
-/// Fills right tiles for `columns` outputs (at most 16 per tile, two tiles if above 16) and `steps` steps of 32: value
-/// q of output k is w[source[q] + k * output], or zero where source[q] is negative.
-/// Returns a value that is zero if all weights were finite, NaN else.
-MIEN_AMX inline float pack_right(const float* w, const std::int32_t* source, index_t steps, index_t output,
-                                 index_t columns, bfloat16* to) {
-  using Index __attribute__((vector_size(64))) = std::int64_t;
-  using Half __attribute__((vector_size(32))) = float;
-  Floats check{};
-  const int tiles = columns > 16 ? 2 : 1;
-  // Offsets of 16 outputs in bytes from the first, as two vectors of 64-bit indices.
-  Index low, high;
-  for (int k = 0; k < 8; ++k) {
-    low[k] = output * k;
-    high[k] = output * (k + 8);
-  }
-  for (index_t pair = 0; pair < steps * 16; ++pair) {
-    for (int tile = 0; tile < tiles; ++tile) {
-      const index_t valid = columns - 16 * tile < 16 ? columns - 16 * tile : 16;
-      const auto mask = static_cast<std::uint32_t>((1U << valid) - 1);
-      Floats value[2] = {};
-      for (int half = 0; half < 2; ++half) {
-        const std::int32_t at = source[pair * 2 + half];
-        if (at < 0) continue;
-        const float* from = w + at + 16 * tile * output;
-        Half first{}, second{};
-        __asm__ volatile("kmovw %3, %%k1\n\tvgatherqps (%1,%2,4), %0%{%%k1%}"
-                         : "+&v"(first)
-                         : "r"(from), "v"(low), "r"(mask & 0xffU)
-                         : "k1", "memory");
-        __asm__ volatile("kmovw %3, %%k1\n\tvgatherqps (%1,%2,4), %0%{%%k1%}"
-                         : "+&v"(second)
-                         : "r"(from), "v"(high), "r"(mask >> 8)
-                         : "k1", "memory");
-        __asm__("vinsertf64x4 $1, %2, %g1, %0" : "=v"(value[half]) : "v"(first), "v"(second));
-      }
-      check += value[0] * 0.0F + value[1] * 0.0F;
-      // Rounded, the two values of a pair stand in the lower and upper half of one word.
-      Bits even, odd, both;
-      __asm__("vcvtneps2bf16 %1, %t0" : "=v"(even) : "v"(value[0]));
-      __asm__("vcvtneps2bf16 %1, %t0" : "=v"(odd) : "v"(value[1]));
-      __asm__("vpmovzxwd %t1, %0" : "=v"(both) : "v"(even));
-      even = both;
-      __asm__("vpmovzxwd %t1, %0" : "=v"(both) : "v"(odd));
-      both = even | both << 16;
-      const index_t step = pair / 16;
-      *reinterpret_cast<Bits*>(to + ((step * tiles + tile) * 16 + pair % 16) * 32) = both;
+    if (columns == 32) {
+      *reinterpret_cast<Bits*>(out) = both;
+    } else {
+      __asm__ volatile("vmovdqu16 %1, %0%{%2%}"
+                       : "=m"(*reinterpret_cast<Bits*>(out))
+                       : "v"(both), "Yk"(mask)
+                       : "memory");
     }
   }
-  float sum = 0;
-  for (int k = 0; k < 16; ++k) sum += check[k];
-  return sum;
 }
 
-/// to[i * pitch + ...] = `channels` values per pixel, padded with zeros to `padded`; pixels follow each other in
-/// `from`.
-MIEN_AMX inline void spread_pixels(const bfloat16* from, index_t pixels, index_t channels, index_t padded, bfloat16* to,
-                                   index_t pitch) {
-  for (index_t p = 0; p < pixels; ++p, from += channels, to += pitch) {
+/// Steps of 32 channels of neighbouring pixels: to[i * pixel + k * step + ...] = values 32 k and on of pixel i, filled
+/// up with zeros.
+MIEN_AMX inline void spread_pixels(const bfloat16* from, index_t pixels, index_t channels, bfloat16* to, index_t pixel,
+                                   index_t step) {
+  const auto mask = static_cast<std::uint32_t>((std::uint64_t{1} << channels % 32) - 1);
+  for (index_t p = 0; p < pixels; ++p, from += channels, to += pixel) {
+    bfloat16* at = to;
     index_t c = 0;
-    for (; c + 32 <= channels; c += 32) *reinterpret_cast<Bits*>(to + c) = *reinterpret_cast<const Bits*>(from + c);
-    if (c == padded) continue;
+    for (; c + 32 <= channels; c += 32, at += step) {
+      *reinterpret_cast<Bits*>(at) = *reinterpret_cast<const Bits*>(from + c);
+    }
+    if (mask == 0) continue;
     Bits rest{};
-    const auto mask = static_cast<std::uint32_t>((std::uint64_t{1} << (channels - c)) - 1);
     __asm__ volatile("vmovdqu16 %1, %0%{%2%}%{z%}"
                      : "=v"(rest)
                      : "m"(*reinterpret_cast<const Bits*>(from + c)), "Yk"(mask)
                      : "memory");
-    *reinterpret_cast<Bits*>(to + c) = rest;
+    *reinterpret_cast<Bits*>(at) = rest;
   }
 }
 

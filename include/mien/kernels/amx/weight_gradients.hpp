@@ -24,44 +24,90 @@ struct TileGradientBlock {
   index_t right_group, right_row, right_pixel;
 };
 
-/// sums += left tiles times right tiles over all pixels: M neighbouring blocks of 16 filters times N neighbouring
-/// blocks of 16 channels. Each 16 x 16 block of sums is contiguous; filter blocks are `pitch` floats apart.
+/// Blocks of 16 filters x 16 channels of sums: a row of 16 channels is `row` floats from the next, a block of filters
+/// `down`, a block of channels `across`. Where `start` is set, what stands there is not read.
+struct TileSums {
+  float* at;
+  index_t row, down, across;
+  bool start;
+};
+
+template <int Tile>
+MIEN_INLINE inline void tile_begin(const TileSums& sums, const float* at) {
+  sums.start ? tile_zero<Tile>() : tile_load<Tile>(at, sums.row * 4);
+}
+
+/// sums += left tiles times right tiles over all pixels: M neighbouring blocks of filters times N of channels.
 template <int M, int N>
-MIEN_AMX void tile_gradients(const TileGradientBlock& block, float* sums, index_t pitch) {
-  const index_t row_bytes = 64;
-  __asm__ volatile("tileloadd (%0,%1,1), %%tmm0" : : "r"(sums), "r"(row_bytes) : "memory");
-  if constexpr (N == 2) __asm__ volatile("tileloadd (%0,%1,1), %%tmm1" : : "r"(sums + 256), "r"(row_bytes) : "memory");
-  if constexpr (M == 2) {
-    __asm__ volatile("tileloadd (%0,%1,1), %%tmm2" : : "r"(sums + pitch), "r"(row_bytes) : "memory");
-    if constexpr (N == 2)
-      __asm__ volatile("tileloadd (%0,%1,1), %%tmm3" : : "r"(sums + pitch + 256), "r"(row_bytes) : "memory");
-  }
+MIEN_AMX void tile_gradients(const TileGradientBlock& block, TileSums sums) {
+  float* const below = sums.at + sums.down;
+  tile_begin<0>(sums, sums.at);
+  if constexpr (N == 2) tile_begin<1>(sums, sums.at + sums.across);
+  if constexpr (M == 2) tile_begin<2>(sums, below);
+  if constexpr (M == 2 && N == 2) tile_begin<3>(sums, below + sums.across);
   for (index_t n = 0; n < block.groups; ++n)
     for (index_t i = 0; i < block.rows; ++i) {
       const bfloat16* a = block.left + n * block.left_group + i * block.left_row;
       const bfloat16* b = block.right + n * block.right_group + i * block.right_row;
       for (index_t j = 0; j < block.columns; ++j, a += block.left_pixel, b += block.right_pixel) {
-        __asm__ volatile("tileloadd (%0,%1,1), %%tmm4" : : "r"(a), "r"(row_bytes) : "memory");
-        __asm__ volatile("tileloadd (%0,%1,1), %%tmm6" : : "r"(b), "r"(row_bytes) : "memory");
-        __asm__ volatile("tdpbf16ps %%tmm6, %%tmm4, %%tmm0" : : : "memory");
+        tile_load<4>(a, 64);
+        tile_load<6>(b, 64);
+        tile_product<4, 6, 0>();
         if constexpr (N == 2) {
-          __asm__ volatile("tileloadd (%0,%1,1), %%tmm7" : : "r"(b + tile_values), "r"(row_bytes) : "memory");
-          __asm__ volatile("tdpbf16ps %%tmm7, %%tmm4, %%tmm1" : : : "memory");
+          tile_load<7>(b + tile_values, 64);
+          tile_product<4, 7, 1>();
         }
         if constexpr (M == 2) {
-          __asm__ volatile("tileloadd (%0,%1,1), %%tmm5" : : "r"(a + tile_values), "r"(row_bytes) : "memory");
-          __asm__ volatile("tdpbf16ps %%tmm6, %%tmm5, %%tmm2" : : : "memory");
-          if constexpr (N == 2) __asm__ volatile("tdpbf16ps %%tmm7, %%tmm5, %%tmm3" : : : "memory");
+          tile_load<5>(a + tile_values, 64);
+          tile_product<5, 6, 2>();
+          if constexpr (N == 2) tile_product<5, 7, 3>();
         }
       }
     }
-  __asm__ volatile("tilestored %%tmm0, (%0,%1,1)" : : "r"(sums), "r"(row_bytes) : "memory");
-  if constexpr (N == 2) __asm__ volatile("tilestored %%tmm1, (%0,%1,1)" : : "r"(sums + 256), "r"(row_bytes) : "memory");
-  if constexpr (M == 2) {
-    __asm__ volatile("tilestored %%tmm2, (%0,%1,1)" : : "r"(sums + pitch), "r"(row_bytes) : "memory");
-    if constexpr (N == 2)
-      __asm__ volatile("tilestored %%tmm3, (%0,%1,1)" : : "r"(sums + pitch + 256), "r"(row_bytes) : "memory");
-  }
+  tile_store<0>(sums.at, sums.row * 4);
+  if constexpr (N == 2) tile_store<1>(sums.at + sums.across, sums.row * 4);
+  if constexpr (M == 2) tile_store<2>(below, sums.row * 4);
+  if constexpr (M == 2 && N == 2) tile_store<3>(below + sums.across, sums.row * 4);
+}
+
+/// What tile_gradient_row() runs over: rows of left tiles (output pixels) and of right tiles (input pixels), `columns`
+/// and `width` in each row; output pixel j meets input pixel j + tap - shift.
+struct TileGradientRows {
+  const bfloat16 *left, *right;
+  index_t groups, rows, columns, width, shift;
+  index_t left_group, left_row, left_pixel;
+  index_t right_group, right_row, right_pixel;
+};
+
+/// Step e of a row, e % 3 = E: output pixel e is loaded, input pixel e - shift meets the last three of them.
+template <int E>
+MIEN_INLINE inline void tile_gradient_step(const TileGradientRows& row, const bfloat16* a, const bfloat16* b,
+                                           index_t e) {
+  constexpr int now = 3 + E, before = 3 + (E + 2) % 3, first = 3 + (E + 1) % 3;
+  if (e < row.columns) tile_load<now>(a + e * row.left_pixel, 64);
+  const index_t v = e - row.shift;
+  if (v < 0 || v >= row.width) return;
+  tile_load<6 + E % 2>(b + v * row.right_pixel, 64);
+  if (e < row.columns) tile_product<now, 6 + E % 2, 0>();
+  if (e >= 1 && e <= row.columns) tile_product<before, 6 + E % 2, 1>();
+  if (e >= 2 && e <= row.columns + 1) tile_product<first, 6 + E % 2, 2>();
+}
+
+/// sums[tap], `tap` floats apart, += left tiles times right tiles, for the three taps of a row of the window. Two loads
+/// feed three products, as three output pixels stay in registers.
+MIEN_AMX inline void tile_gradient_row(TileGradientRows row, float* sums, index_t tap) {
+  tile_load<0>(sums, 64), tile_load<1>(sums + tap, 64), tile_load<2>(sums + 2 * tap, 64);
+  for (index_t n = 0; n < row.groups; ++n)
+    for (index_t i = 0; i < row.rows; ++i) {
+      const bfloat16* a = row.left + n * row.left_group + i * row.left_row;
+      const bfloat16* b = row.right + n * row.right_group + i * row.right_row;
+      for (index_t e = 0; e < row.columns + 2; e += 3) {
+        tile_gradient_step<0>(row, a, b, e);
+        tile_gradient_step<1>(row, a, b, e + 1);
+        tile_gradient_step<2>(row, a, b, e + 2);
+      }
+    }
+  tile_store<0>(sums, 64), tile_store<1>(sums + tap, 64), tile_store<2>(sums + 2 * tap, 64);
 }
 
 /// A window of one pixel sees pixels, not images: each becomes an image of its own.
@@ -135,8 +181,12 @@ struct TileGradientPlan {
     filter_blocks = (g.filters + 15) / 16;
     channel_blocks = (g.channels + 15) / 16;
     image_groups = (g.batch + 31) / 32;
-    part_values = (g.kernel_h * g.kernel_w * channel_blocks + 1) * filter_blocks * 256;
-    parts = 2 * wanted_pieces;
+    const index_t taps = g.kernel_h * g.kernel_w;
+    direct = taps == 1 && g.filters % 16 == 0 && g.channels % 16 == 0 && filter_blocks >= 2 * wanted_pieces;
+    bias_at = direct ? 0 : taps * channel_blocks * 256;
+    pitch = bias_at + 256;
+    part_values = pitch * filter_blocks;
+    parts = direct ? 1 : 2 * wanted_pieces;
     if (parts > image_groups) parts = image_groups;
     while (parts > 1 && parts * part_values > sums_budget) --parts;
     filter_parts = (wanted_pieces + parts - 1) / parts;
@@ -162,7 +212,11 @@ struct TileGradientPlan {
     return span < g.height ? span : g.height;
   }
 
+  /// Sums of the weights go straight to where they belong: in large dense layers these are the larger part of all
+  /// memory that is touched.
+  bool direct;
   index_t filter_blocks, channel_blocks, image_groups;
+  index_t pitch, bias_at;                    // of a filter block's sums to the next block's; of its bias in it
   index_t parts, filter_parts, part_blocks;  // of the image groups, of the filters; filter blocks in a part
   index_t groups, rows;                      // of a strip
   index_t part_values, left_values, right_values;
@@ -185,29 +239,51 @@ struct TileGradientScratch {
 };
 
 /// The products of one strip: `blocks` filter blocks, all taps and channel blocks, then the bias. sums:
-/// [filter block][tap][channel block][16][16], and one more block per filter block for the bias.
+/// [filter block][tap][channel block][16][16], and one more block per filter block for the bias. With plan.direct the
+/// weights' part stands in `dw` instead, which may be null and is assigned by the first strip, `start`.
 inline void add_tile_strip(const ConvGeometry& g, const TileGradientPlan& plan, index_t groups, index_t i0, index_t i1,
                            index_t h0, index_t h1, index_t blocks, const bfloat16* left, const bfloat16* right,
-                           const bfloat16* ones, float* sums) {
-  const index_t ow = g.out_width(), taps = g.kernel_h * g.kernel_w;
-  const index_t pitch = (taps * plan.channel_blocks + 1) * 256;
+                           const bfloat16* ones, float* sums, float* dw, bool start) {
+  const index_t ow = g.out_width(), taps = g.kernel_h * g.kernel_w, pitch = plan.pitch;
   TileGradientBlock block;
   block.groups = groups;
   block.left_pixel = blocks * tile_values;
   block.left_row = ow * block.left_pixel;
   block.left_group = (i1 - i0) * block.left_row;
   const index_t right_pixel = plan.channel_blocks * tile_values, right_row = g.width * right_pixel;
-  const auto add = [&](index_t k, index_t c, index_t channel_blocks, index_t offset) {
-    float* to = sums + k * pitch + (offset + c) * 256;
-    const bool wide = channel_blocks - c > 1;
+  const auto add = [&](index_t k, bool wide, const TileSums& to) {
     if (blocks - k > 1) {
-      wide ? tile_gradients<2, 2>(block, to, pitch) : tile_gradients<2, 1>(block, to, pitch);
+      wide ? tile_gradients<2, 2>(block, to) : tile_gradients<2, 1>(block, to);
     } else {
-      wide ? tile_gradients<1, 2>(block, to, pitch) : tile_gradients<1, 1>(block, to, pitch);
+      wide ? tile_gradients<1, 2>(block, to) : tile_gradients<1, 1>(block, to);
     }
   };
+  const bool by_rows = g.kernel_w == 3 && g.stride_w == 1 && g.dilation_w == 1;
+  for (index_t k = 0; by_rows && k < blocks; ++k)
+    for (index_t c = 0; c < plan.channel_blocks; ++c)
+      for (index_t r = 0; r < g.kernel_h; ++r) {
+        index_t first = i0, last = i1;
+        const index_t down = r * g.dilation_h - g.pad_top;
+        clip_outputs(g.stride_h, down, g.height, first, last);
+        if (first >= last) continue;
+        TileGradientRows rows;
+        rows.groups = groups;
+        rows.rows = last - first;
+        rows.columns = ow;
+        rows.width = g.width;
+        rows.shift = g.pad_left;
+        rows.left_group = block.left_group;
+        rows.left_row = block.left_row;
+        rows.left_pixel = block.left_pixel;
+        rows.right_group = (h1 - h0) * right_row;
+        rows.right_row = g.stride_h * right_row;
+        rows.right_pixel = right_pixel;
+        rows.left = left + (first - i0) * block.left_row + k * tile_values;
+        rows.right = right + (first * g.stride_h + down - h0) * right_row + c * tile_values;
+        tile_gradient_row(rows, sums + k * pitch + (r * 3 * plan.channel_blocks + c) * 256, plan.channel_blocks * 256);
+      }
   for (index_t k = 0; k < blocks; k += 2) {
-    for (index_t c = 0; c < plan.channel_blocks; c += 2)
+    for (index_t c = 0; !by_rows && !(plan.direct && dw == nullptr) && c < plan.channel_blocks; c += 2)
       for (index_t t = 0; t < taps; ++t) {
         index_t first = i0, last = i1, from = 0, to = ow;
         const index_t down = t / g.kernel_w * g.dilation_h - g.pad_top;
@@ -223,21 +299,23 @@ inline void add_tile_strip(const ConvGeometry& g, const TileGradientPlan& plan, 
         block.right_pixel = g.stride_w * right_pixel;
         block.right_row = g.stride_h * right_row;
         block.right_group = (h1 - h0) * right_row;
-        add(k, c, plan.channel_blocks, t * plan.channel_blocks);
+        const TileSums at =
+            plan.direct ? TileSums{dw + k * 16 * g.channels + c * 16, g.channels, 16 * g.channels, 16, start}
+                        : TileSums{sums + k * pitch + (t * plan.channel_blocks + c) * 256, 16, pitch, 256, false};
+        add(k, plan.channel_blocks - c > 1, at);
       }
     block.rows = i1 - i0;
     block.columns = ow;
     block.left = left + k * tile_values;
     block.right = ones;
     block.right_pixel = block.right_row = block.right_group = 0;
-    add(k, 0, 1, taps * plan.channel_blocks);
+    add(k, false, {sums + k * pitch + plan.bias_at, 16, pitch, 256, false});
   }
 }
 
 /// Adds the parts' bias sums of one filter in order.
-inline float gather_bias(const ConvGeometry& g, const TileGradientPlan& plan, const float* sums, index_t k) {
-  const index_t taps = g.kernel_h * g.kernel_w, pitch = (taps * plan.channel_blocks + 1) * 256;
-  const float* at = sums + k / 16 * pitch + k % 16 * 16 + taps * plan.channel_blocks * 256;
+inline float gather_bias(const TileGradientPlan& plan, const float* sums, index_t k) {
+  const float* at = sums + k / 16 * plan.pitch + k % 16 * 16 + plan.bias_at;
   float sum = *at;
   for (index_t part = 1; part < plan.parts; ++part) sum += at[part * plan.part_values];
   return sum;
@@ -246,9 +324,9 @@ inline float gather_bias(const ConvGeometry& g, const TileGradientPlan& plan, co
 /// Adds the parts in order and turns [filter block][tap][channel block][16][16] into OIHW, for one filter.
 MIEN_AMX inline void gather_gradients(const ConvGeometry& g, const TileGradientPlan& plan, const float* sums, index_t k,
                                       float* dw, float* dbias) {
-  const index_t taps = g.kernel_h * g.kernel_w, pitch = (taps * plan.channel_blocks + 1) * 256;
-  const float* from = sums + k / 16 * pitch + k % 16 * 16;
-  for (index_t b = 0; dw != nullptr && b < plan.channel_blocks; ++b) {
+  const index_t taps = g.kernel_h * g.kernel_w;
+  const float* from = sums + k / 16 * plan.pitch + k % 16 * 16;
+  for (index_t b = 0; dw != nullptr && !plan.direct && b < plan.channel_blocks; ++b) {
     const index_t valid = g.channels - b * 16 < 16 ? g.channels - b * 16 : 16;
     float* to = dw + (k * g.channels + b * 16) * taps;
     for (index_t t = 0; t < taps; ++t) {
@@ -261,7 +339,7 @@ MIEN_AMX inline void gather_gradients(const ConvGeometry& g, const TileGradientP
       for (index_t c = 0; c < valid; ++c) to[c * taps + t] = values[c];
     }
   }
-  if (dbias != nullptr) dbias[k] = gather_bias(g, plan, sums, k);
+  if (dbias != nullptr) dbias[k] = gather_bias(plan, sums, k);
 }
 
 /// As detail::run_weight_gradients, where has_tile_gradients().
@@ -285,7 +363,7 @@ inline void run_weight_gradients(const ConvGeometry& given, const bfloat16* give
   for (index_t i = 0; i < tile_values; ++i) scratch.ones[i] = bfloat16(1.0F);
   const index_t oh = g.out_height(), ow = g.out_width();
   const index_t x_image = g.height * g.width * x_pixel, dy_image = oh * ow * g.filters;
-  const index_t pitch = (g.kernel_h * g.kernel_w * plan.channel_blocks + 1) * 256;
+  const index_t pitch = plan.pitch;
 
   threads.parallel_for(plan.parts * plan.filter_parts, [&](index_t piece) {
     const Slot slot(scratch.taken, threads.count());
@@ -316,14 +394,15 @@ inline void run_weight_gradients(const ConvGeometry& given, const bfloat16* give
           pack_images<false>(x + image * x_image + h0 * g.width * x_pixel, images, x_image, (h1 - h0) * g.width,
                              x_pixel, g.channels, right + n * (h1 - h0) * g.width * plan.channel_blocks * tile_values);
         }
-        add_tile_strip(g, plan, count, i0, i1, h0, h1, blocks, left, right, scratch.ones, sums);
+        add_tile_strip(g, plan, count, i0, i1, h0, h1, blocks, left, right, scratch.ones, sums,
+                       dw != nullptr ? dw + k0 * 16 * g.channels : nullptr, first == begin && i0 == 0);
       }
   });
   threads.parallel_for(g.filters, [&](index_t k) { gather_gradients(g, plan, scratch.sums, k, dw, dbias); });
   if (dw == nullptr || !gathers_windows(given)) return;
   // Gathered windows hold zeros for padding, and these times a gradient that is not finite make NaN.
   for (index_t k = 0; k < g.filters; ++k) {
-    const float sum = gather_bias(g, plan, scratch.sums, k);
+    const float sum = gather_bias(plan, scratch.sums, k);
     if (!(sum - sum == 0.0F)) return reference::conv2d_backward_weights(given, given_x, dy, dw, dbias);
   }
 }

@@ -50,6 +50,40 @@ MIEN_AVX2 void correlate(const float* const* pixels, const Segment* segments, in
     for (int v = 0; v < V; ++v) *reinterpret_cast<Vector*>(out[p] + lanes * v) = sum[p][v];
 }
 
+// The last block takes pixels of the one before again, so that all blocks are whole.
+template <int P, int V>
+MIEN_AVX2 void window(const float* x, index_t row, index_t pixels, const float* panel, const float* start, float* out,
+                      index_t pitch) {
+  for (index_t j = 0; j < pixels; j += P) {
+    if (j > pixels - P) j = pixels - P;
+    Vector sum[P][V];
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) sum[p][v] = *reinterpret_cast<const Vector*>(start + lanes * v);
+    const float* w = panel;
+    const float* from = x + j;
+    for (int r = 0; r < 3; ++r, from += row, w += 3 * lanes * V)
+#pragma GCC unroll 3
+      for (int s = 0; s < 3; ++s) {
+        Vector weights[V];
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) weights[v] = *reinterpret_cast<const Vector*>(w + lanes * (V * s + v));
+#pragma GCC unroll 16
+        for (int p = 0; p < P; ++p) {
+          Vector value;
+          __asm__("vbroadcastss %1, %0" : "=v"(value) : "m"(from[p + s]));
+#pragma GCC unroll 4
+          for (int v = 0; v < V; ++v) __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum[p][v]) : "v"(value), "v"(weights[v]));
+        }
+      }
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) *reinterpret_cast<Vector*>(out + (j + p) * pitch + lanes * v) = sum[p][v];
+  }
+}
+
 template <int J, int V>
 MIEN_AVX2 void weights(const WeightsBlock<float>& block, float* into) {
   Vector sum[J][V];
@@ -88,7 +122,8 @@ inline const BlockKernels<float>& float_blocks() {
       {10, 6},
       {correlate<10, 1>, correlate<6, 2>},
       {{weights<6, 1>, weights<4, 1>, weights<1, 1>}, {weights<6, 2>, weights<4, 2>, weights<1, 2>}},
-      {6, 4, 1}};
+      {6, 4, 1},
+      {window<10, 1>, window<6, 2>}};
   return table;
 }
 

@@ -1,0 +1,78 @@
+// Forward of the first layer of networks for gray images: windows of 3x3 over one channel. Nine products per output
+// leave no time for segments and tables of pixels; here neighbouring pixels share one pointer, and a row of y one pass.
+#pragma once
+
+#include "mien/core/threads.hpp"
+#include "mien/kernels/correlate_pixels.hpp"
+#include "mien/kernels/scratch.hpp"
+
+namespace mien::kernels::detail {
+
+template <class T>
+struct GrayPlan {
+  GrayPlan(const Correlation& c, const BlockKernels<T>& kernels) {
+    fits = kernels.window[0] != nullptr && c.depth == 1 && c.groups == 1 && c.kernel_h == 3 && c.kernel_w == 3 &&
+           c.stride_h == 1 && c.stride_w == 1 && c.dilation_h == 1 && c.dilation_w == 1 && c.place.step_h == 1 &&
+           c.place.step_w == 1;
+    for (index_t first = 0; first < c.outputs;) {
+      const int index = panel_index(kernels, c.outputs - first);
+      fits &= c.outputs - first >= kernels.lanes << index && c.out_width >= kernels.pixels[index];
+      first += kernels.lanes << index;
+    }
+    constexpr index_t wanted_pieces = 8;
+    const index_t split = (wanted_pieces + c.batch - 1) / c.batch;
+    rows = (c.out_height + split - 1) / split;
+    row_pieces = (c.out_height + rows - 1) / rows;
+    copy_size = (rows + 2) * c.place.padded_width;
+  }
+  bool fits = false;
+  index_t rows, row_pieces, copy_size;
+};
+
+template <class T>
+struct GrayScratch {
+  GrayScratch(const Correlation& c, const GrayPlan<T>& plan, int threads, std::byte* base) {
+    Carver carver(base);
+    taken = carver.take<int>(threads);
+    weights = carver.take<T>(9 * c.outputs);
+    copy = carver.take<T>(plan.copy_size * threads);
+    bytes = carver.used();
+  }
+  int* taken;
+  T *weights, *copy;
+  std::size_t bytes;
+};
+
+/// As detail::run_correlation, where plan.fits.
+template <class T>
+bool correlate_gray(const Correlation& c, const GrayPlan<T>& plan, const BlockKernels<T>& kernels, const T* x,
+                    const T* w, const T* bias, T* y, std::byte* memory, const Threads& threads) {
+  const GrayScratch<T> scratch(c, plan, threads.count(), memory);
+  for (int i = 0; i < threads.count(); ++i) scratch.taken[i] = 0;
+  for (index_t first = 0; first < c.outputs;) {
+    const index_t panel = kernels.lanes << panel_index(kernels, c.outputs - first);
+    if (!pack_weights<T>(c.layout, w, first, panel, 1, panel, !c.place.is_identity(), scratch.weights + 9 * first))
+      return false;
+    first += panel;
+  }
+  const index_t width = c.place.padded_width;
+  threads.parallel_for(c.batch * plan.row_pieces, [&](index_t piece) {
+    const Slot slot(scratch.taken, threads.count());
+    T* copy = scratch.copy + slot.index() * plan.copy_size;
+    const index_t n = piece / plan.row_pieces, i0 = piece % plan.row_pieces * plan.rows;
+    const index_t i1 = i0 + plan.rows < c.out_height ? i0 + plan.rows : c.out_height;
+    copy_padded(c.place, x + n * c.place.height * c.place.width, i0, i1 + 2, copy);
+    alignas(64) static constexpr T zero[BlockKernels<T>::max_panel] = {};
+    for (index_t i = i0; i < i1; ++i)
+      for (index_t first = 0; first < c.outputs;) {
+        const int index = panel_index(kernels, c.outputs - first);
+        kernels.window[index](copy + (i - i0) * width, width, c.out_width, scratch.weights + 9 * first,
+                              bias != nullptr ? bias + first : zero,
+                              y + (n * c.out_height + i) * c.out_width * c.outputs + first, c.outputs);
+        first += kernels.lanes << index;
+      }
+  });
+  return true;
+}
+
+}  // namespace mien::kernels::detail
