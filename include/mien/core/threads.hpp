@@ -11,7 +11,6 @@
 
 #if MIEN_HAS_THREADS
 #include <atomic>
-#include <condition_variable>
 #include <exception>
 #include <mutex>
 #include <thread>
@@ -21,7 +20,8 @@
 
 namespace mien {
 
-/// A pool of `count` workers, the calling thread being one of them; the others sleep when idle.
+/// A pool of `count` workers, the calling thread being one of them; the others sleep when idle for longer than a
+/// moment.
 ///
 /// `parallel_for(n, f)` calls `f(i)` once for every i in [0, n) and returns when all are done. Which worker takes which
 /// i is not determined, so results are bit-identical for any thread count as long as `f(i)` writes only what belongs to
@@ -62,19 +62,34 @@ class Threads {
 #if MIEN_HAS_THREADS
 
 struct Threads::Pool {
+  /// Waking a sleeper costs as much as a small layer's work, so those who wait look around for a while first (some 50
+  /// us), unless there are more of them than cores.
+  static constexpr int glances = 1000;
+
   std::atomic<bool> busy{false};  // taken by the caller of the running parallel_for
-  std::mutex mutex;
-  std::condition_variable wake;
-  std::condition_variable finished;
-  std::uint64_t generation = 0;
+  std::atomic<std::uint32_t> generation{0};
+  std::atomic<int> active{0};  // workers that have not finished this generation
   bool stop = false;
-  int active = 0;
+  int patience = 0;
   Call call = nullptr;
   void* object = nullptr;
   index_t n = 0;
   std::atomic<index_t> next{0};
+  std::mutex mutex;  // of the error
   std::exception_ptr error;
   std::vector<std::thread> workers;
+
+  /// Returns when `value` is no longer `old`.
+  template <class V>
+  void await_change(const std::atomic<V>& value, V old) const {
+    for (int i = 0; i < patience; ++i) {
+      if (value.load(std::memory_order_acquire) != old) return;
+#if defined(__x86_64__) || defined(__i386__)
+      __builtin_ia32_pause();
+#endif
+    }
+    value.wait(old, std::memory_order_acquire);
+  }
 
   void work() {
     for (index_t i = next.fetch_add(1); i < n; i = next.fetch_add(1)) {
@@ -93,18 +108,17 @@ struct Threads::Pool {
   }
 
   void loop() {
-    std::uint64_t seen = 0;
-    for (;;) {
-      {
-        std::unique_lock lock(mutex);
-        wake.wait(lock, [&] { return stop || generation != seen; });
-        if (stop) return;
-        seen = generation;
-      }
+    for (std::uint32_t seen = 0;; ++seen) {
+      await_change(generation, seen);
+      if (stop) return;
       work();
-      const std::lock_guard lock(mutex);
-      if (--active == 0) finished.notify_one();
+      if (active.fetch_sub(1, std::memory_order_acq_rel) == 1) active.notify_one();
     }
+  }
+
+  void start() {
+    generation.fetch_add(1, std::memory_order_acq_rel);
+    generation.notify_all();
   }
 };
 
@@ -114,16 +128,14 @@ inline Threads::Threads(int count) {
   count_ = count > 0 ? count : (cores > 0 ? cores : 1);
   if (count_ == 1) return;
   pool_ = std::make_unique<Pool>();
+  pool_->patience = count_ <= cores ? Pool::glances : 0;
   for (int i = 1; i < count_; ++i) pool_->workers.emplace_back([pool = pool_.get()] { pool->loop(); });
 }
 
 inline Threads::~Threads() {
   if (!pool_) return;
-  {
-    const std::lock_guard lock(pool_->mutex);
-    pool_->stop = true;
-  }
-  pool_->wake.notify_all();
+  pool_->stop = true;
+  pool_->start();
   for (std::thread& worker : pool_->workers) worker.join();
 }
 
@@ -133,24 +145,17 @@ inline void Threads::run(index_t n, Call call, void* object) const {
     return;
   }
   Pool& pool = *pool_;
-  {
-    const std::lock_guard lock(pool.mutex);
-    pool.call = call;
-    pool.object = object;
-    pool.n = n;
-    pool.next.store(0);
-    pool.error = nullptr;
-    pool.active = count_ - 1;
-    ++pool.generation;
-  }
-  pool.wake.notify_all();
+  pool.call = call;
+  pool.object = object;
+  pool.n = n;
+  pool.next.store(0);
+  pool.active.store(count_ - 1);
+  pool.start();
   pool.work();
-  std::exception_ptr error;
-  {
-    std::unique_lock lock(pool.mutex);
-    pool.finished.wait(lock, [&] { return pool.active == 0; });
-    error = std::exchange(pool.error, nullptr);
-  }
+  for (int left = pool.active.load(std::memory_order_acquire); left > 0;
+       left = pool.active.load(std::memory_order_acquire))
+    pool.await_change(pool.active, left);
+  const std::exception_ptr error = std::exchange(pool.error, nullptr);
   pool.busy.store(false);
   if (error) std::rethrow_exception(error);
 }

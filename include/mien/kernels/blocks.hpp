@@ -43,6 +43,8 @@ struct BlockKernels {
   /// out[p * pitch][0..panel) = start + sum over r, s below 3 of x[r * row + p + s] * w[(3 * r + s) * panel][0..panel),
   /// for at least pixels[i] pixels p: windows of 3x3 over one channel. Null where there is no such loop.
   void (*window[3])(const T* x, index_t row, index_t pixels, const T* w, const T* start, T* out, index_t pitch) = {};
+  /// out[k] = sum over c below depth of w[k * pitch + c] * x[c], for k below rows. Null where there is no such loop.
+  void (*dots)(const T* w, index_t pitch, index_t rows, const T* x, index_t depth, T* out) = nullptr;
 };
 
 /// Which panel covers what is left of the outputs: the smallest that holds them, the largest if none does.

@@ -74,7 +74,8 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
   }
   if constexpr (std::is_same_v<S, float>) {
     const WinogradPlan winograd(c, kernels);
-    if (winograd.fits && run_winograd(c, winograd, kernels, x, w, bias, y, memory, threads)) return true;
+    if (winograd.fits && run_winograd(c, winograd, kernels, x, w, bias, y, memory, threads, packed)) return true;
+    if (winograd.fits) packed = {};
   }
   const CorrelationPlan<S, T> plan(c, kernels);
   const ImagesPlan<S, T> by_images(c, kernels);
@@ -181,13 +182,14 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
   return true;
 }
 
-/// 0 where weights are read as they stand, or transformed in every call.
+/// 0 where weights are read as they stand.
 template <class S, class T>
 std::size_t correlation_packed_bytes(Correlation c, const BlockKernels<T>& kernels) {
   flatten_pixels(c);
   if (std::is_same_v<S, T> && (has_few_pixels(c) || GrayPlan<T>(c, kernels).fits)) return 0;
   if constexpr (std::is_same_v<S, float>) {
-    if (WinogradPlan(c, kernels).fits) return 0;
+    const WinogradPlan winograd(c, kernels);
+    if (winograd.fits) return WinogradWeights(winograd, nullptr).bytes;
   }
   return PanelWeights<T>(c, CorrelationPlan<S, T>(c, kernels), nullptr).bytes;
 }

@@ -14,6 +14,12 @@ inline bool has_few_pixels(const Correlation& c) {
          c.place.is_identity() && c.out_height <= 96 && c.outputs >= 16 && c.outputs >= 2 * c.out_height;
 }
 
+/// One or two pixels would leave most of a panel of pixels empty: a dot product for each output then.
+template <class T>
+bool takes_dots(const Correlation& c, const BlockKernels<T>& kernels) {
+  return kernels.dots != nullptr && c.out_height <= 2;
+}
+
 template <class T>
 struct FewScratch {
   static constexpr index_t piece_outputs = 48;
@@ -35,6 +41,18 @@ struct FewScratch {
 template <class T>
 void correlate_few(const Correlation& c, const BlockKernels<T>& kernels, const T* x, const T* w, const T* bias, T* y,
                    std::byte* memory, const Threads& threads) {
+  if (takes_dots(c, kernels)) {
+    constexpr index_t rows = FewScratch<T>::piece_outputs;
+    threads.parallel_for((c.outputs + rows - 1) / rows, [&](index_t piece) {
+      const index_t k0 = piece * rows, count = c.outputs - k0 < rows ? c.outputs - k0 : rows;
+      for (index_t n = 0; n < c.out_height; ++n) {
+        T* out = y + n * c.outputs + k0;
+        kernels.dots(w + k0 * c.layout.output, c.layout.output, count, x + n * c.depth, c.depth, out);
+        for (index_t k = 0; bias != nullptr && k < count; ++k) out[k] += bias[k0 + k];
+      }
+    });
+    return;
+  }
   const FewScratch<T> scratch(c, kernels, threads.count(), memory);
   for (int i = 0; i < threads.count(); ++i) scratch.taken[i] = 0;
   const index_t full = kernels.lanes << kernels.widest, pixels = c.out_height;

@@ -26,7 +26,7 @@ namespace mien::kernels::detail {
 /// How a correlation is cut into pieces of tiles; does not depend on the number of threads.
 struct WinogradPlan {
   static constexpr index_t budget = 512 * 1024;  // bytes of transformed input per piece, to stay in the second cache
-  static constexpr index_t least_tiles = 1024;   // fewer do not pay for transforming the weights
+  static constexpr index_t least_tiles = 96;     // fewer do not pay for reading weights 16/9 as large
 
   WinogradPlan(const Correlation& c, const BlockKernels<float>& kernels) {
     tile_rows = (c.out_height + 1) / 2;
@@ -57,6 +57,19 @@ struct WinogradPlan {
   index_t piece_tiles = 0, pieces = 0, input_plane = 0, output_plane = 0, weight_plane = 0;
 };
 
+/// Transformed weights, and whether they are finite.
+struct WinogradWeights {
+  WinogradWeights(const WinogradPlan& plan, std::byte* base) {
+    Carver carver(base);
+    finite = carver.take<bool>(1);
+    weights = carver.take<float>(16 * plan.weight_plane);
+    bytes = carver.used();
+  }
+  bool* finite;
+  float* weights;
+  std::size_t bytes;
+};
+
 struct WinogradScratch {
   WinogradScratch(const Correlation& c, const WinogradPlan& plan, int threads, std::byte* base) {
     Carver carver(base);
@@ -64,7 +77,7 @@ struct WinogradScratch {
     finite = carver.take<bool>(plan.pieces + c.depth);
     zeros = carver.take<float>(c.depth > plan.outputs ? c.depth : plan.outputs);
     bias = carver.take<float>(plan.outputs);
-    weights = carver.take<float>(16 * plan.weight_plane);
+    packed = carver.take<std::byte>(static_cast<index_t>(WinogradWeights(plan, nullptr).bytes));
     input = carver.take<float>(16 * plan.input_plane * threads);
     output = carver.take<float>(16 * plan.output_plane * threads);
     table = carver.take<const float*>((plan.piece_tiles + BlockKernels<float>::max_pixels) * threads);
@@ -72,47 +85,62 @@ struct WinogradScratch {
   }
   int* taken;
   bool* finite;
-  float *zeros, *bias, *weights, *input, *output;
+  float *zeros, *bias, *input, *output;
+  std::byte* packed;
   const float** table;
   std::size_t bytes;
 };
 
-/// weights[element][panel][c][output of the panel] = G g G'. Returns whether all are finite. One channel c.
-inline bool winograd_weights(const Correlation& c, const WinogradPlan& plan, const BlockKernels<float>& kernels,
-                             const float* w, index_t channel, float* to) {
-  float check = 0;
+/// Sixteen floats, in whatever registers the target has; anywhere in memory, which GCC forgets where a function's
+/// return type is deduced from it.
+using WinogradVector __attribute__((vector_size(64), aligned(4), may_alias)) = float;
+
+/// weights[element][panel][c][output of the panel] = G g G', for one channel c. Returns whether all are finite.
+MIEN_INLINE inline bool winograd_weights(const Correlation& c, const WinogradPlan& plan,
+                                         const BlockKernels<float>& kernels, const float* w, index_t channel,
+                                         float* to) {
+  WinogradVector check{};
   for (index_t first = 0; first < c.outputs;) {
     const index_t panel = kernels.lanes << panel_index(kernels, c.outputs - first);
-    float* row = to + first * c.depth + channel * panel;
-    for (index_t k = 0; k < panel; ++k) {
-      float half[4][3] = {};
-      if (first + k < c.outputs) {
-        const float* from = w + (first + k) * c.layout.output + channel * c.layout.depth;
-        const auto tap = [&](int r, int s) { return from[c.layout.flip ? 8 - 3 * r - s : 3 * r + s]; };
-        for (int s = 0; s < 3; ++s) {
-          half[0][s] = tap(0, s);
-          half[1][s] = 0.5f * (tap(0, s) + tap(1, s) + tap(2, s));
-          half[2][s] = 0.5f * (tap(0, s) - tap(1, s) + tap(2, s));
-          half[3][s] = tap(2, s);
-        }
+    const index_t lanes = panel < 16 ? panel : 16;
+    for (index_t k = 0; k < panel; k += lanes) {
+      alignas(64) float taps[9][16] = {};
+      const index_t valid = c.outputs - first - k < lanes ? c.outputs - first - k : lanes;
+      const float* from = w + (first + k) * c.layout.output + channel * c.layout.depth;
+      for (index_t lane = 0; lane < valid; ++lane, from += c.layout.output)
+        for (int t = 0; t < 9; ++t) taps[t][lane] = from[c.layout.flip ? 8 - t : t];
+      WinogradVector g[9], half[4][3];
+      for (int t = 0; t < 9; ++t) g[t] = *reinterpret_cast<const WinogradVector*>(taps[t]);
+#pragma GCC unroll 3
+      for (int s = 0; s < 3; ++s) {
+        half[0][s] = g[s];
+        half[1][s] = 0.5f * (g[s] + g[3 + s] + g[6 + s]);
+        half[2][s] = 0.5f * (g[s] - g[3 + s] + g[6 + s]);
+        half[3][s] = g[6 + s];
       }
+      float* row = to + first * c.depth + channel * panel + k;
+#pragma GCC unroll 4
       for (int r = 0; r < 4; ++r) {
-        const float u[4] = {half[r][0], 0.5f * (half[r][0] + half[r][1] + half[r][2]),
-                            0.5f * (half[r][0] - half[r][1] + half[r][2]), half[r][2]};
+        const WinogradVector u[4] = {half[r][0], 0.5f * (half[r][0] + half[r][1] + half[r][2]),
+                                     0.5f * (half[r][0] - half[r][1] + half[r][2]), half[r][2]};
+#pragma GCC unroll 4
         for (int s = 0; s < 4; ++s) {
-          row[(4 * r + s) * plan.weight_plane + k] = u[s];
+          float* const at = row + (4 * r + s) * plan.weight_plane;
+          if (lanes == 16) {
+            *reinterpret_cast<WinogradVector*>(at) = u[s];
+          } else {
+            for (index_t lane = 0; lane < lanes; ++lane) at[lane] = u[s][lane];
+          }
           check += u[s] * 0.0f;
         }
       }
     }
     first += panel;
   }
-  return check == 0.0f;
+  float sum = 0;
+  for (int k = 0; k < 16; ++k) sum += check[k];
+  return sum == 0.0f;
 }
-
-/// Sixteen floats, in whatever registers the target has; anywhere in memory, which GCC forgets where a function's
-/// return type is deduced from it.
-using WinogradVector __attribute__((vector_size(64), aligned(4), may_alias)) = float;
 
 /// to[element * plane + c] = B' d B for each channel c, d[4 r + s] being the pixels; depth is a multiple of 16.
 MIEN_INLINE inline void winograd_input(const float* const* d, index_t depth, float* to, index_t plane) {
@@ -172,17 +200,24 @@ MIEN_INLINE inline bool winograd_output(const float* m, index_t plane, const flo
 /// the transformation overflowed, and only the direct way tells.
 inline bool run_winograd(const Correlation& c, const WinogradPlan& plan, const BlockKernels<float>& kernels,
                          const float* x, const float* w, const float* bias, float* y, std::byte* memory,
-                         const Threads& threads) {
+                         const Threads& threads, PackedWeights packed) {
   const WinogradScratch scratch(c, plan, threads.count(), memory);
   for (int i = 0; i < threads.count(); ++i) scratch.taken[i] = 0;
   for (index_t k = 0; k < plan.outputs; ++k) scratch.bias[k] = bias != nullptr && k < c.outputs ? bias[k] : 0.0f;
   for (index_t k = 0; k < (c.depth > plan.outputs ? c.depth : plan.outputs); ++k) scratch.zeros[k] = 0.0f;
 
-  threads.parallel_for(c.depth, [&](index_t channel) {
-    scratch.finite[channel] = winograd_weights(c, plan, kernels, w, channel, scratch.weights);
-  });
-  for (index_t channel = 0; channel < c.depth; ++channel)
-    if (!scratch.finite[channel]) return false;
+  const WinogradWeights transformed(plan, packed.memory != nullptr ? packed.memory : scratch.packed);
+  if (!packed.ready) {
+    threads.parallel_for(c.depth, [&](index_t channel) {
+      run_vectorized(channel, channel + 1, [&](index_t at, index_t) MIEN_INLINE {
+        scratch.finite[at] = winograd_weights(c, plan, kernels, w, at, transformed.weights);
+      });
+    });
+    *transformed.finite = true;
+    for (index_t channel = 0; channel < c.depth; ++channel)
+      *transformed.finite = *transformed.finite && scratch.finite[channel];
+  }
+  if (!*transformed.finite) return false;
 
   threads.parallel_for(plan.pieces, [&](index_t piece) {
     const Slot slot(scratch.taken, threads.count());
@@ -216,7 +251,7 @@ inline bool run_winograd(const Correlation& c, const WinogradPlan& plan, const B
       for (index_t from = 0; from < c.outputs;) {
         const int index = panel_index(kernels, c.outputs - from);
         const index_t panel = kernels.lanes << index, block = kernels.pixels[index];
-        const float* weights = scratch.weights + element * plan.weight_plane + from * c.depth;
+        const float* weights = transformed.weights + element * plan.weight_plane + from * c.depth;
         const index_t pass = PassWalker::pass_values / panel;
         for (index_t depth = 0; depth < c.depth; depth += pass) {
           const Segment segment{element * plan.input_plane + depth, depth * panel,

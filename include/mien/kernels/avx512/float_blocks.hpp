@@ -83,6 +83,36 @@ MIEN_AVX512 void window(const float* x, index_t row, index_t pixels, const float
   }
 }
 
+template <int R>
+MIEN_AVX512 void dots_of(const float* w, index_t pitch, const float* x, index_t depth, float* out) {
+  Vector sum[R][2] = {};
+  index_t c = 0;
+  for (; c + 2 * lanes <= depth; c += 2 * lanes)
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      const Vector value = *reinterpret_cast<const Vector*>(x + c + lanes * half);
+#pragma GCC unroll 4
+      for (int r = 0; r < R; ++r)
+        __asm__("vfmadd231ps %2, %1, %0"
+                : "+v"(sum[r][half])
+                : "v"(value), "m"(*reinterpret_cast<const Vector*>(w + r * pitch + c + lanes * half)));
+    }
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+    const Vector both = sum[r][0] + sum[r][1];
+    float total = 0;
+    for (int k = 0; k < lanes; ++k) total += both[k];
+    for (index_t rest = c; rest < depth; ++rest) total += w[r * pitch + rest] * x[rest];
+    out[r] = total;
+  }
+}
+
+inline void dots(const float* w, index_t pitch, index_t rows, const float* x, index_t depth, float* out) {
+  index_t k = 0;
+  for (; k + 4 <= rows; k += 4) dots_of<4>(w + k * pitch, pitch, x, depth, out + k);
+  for (; k < rows; ++k) dots_of<1>(w + k * pitch, pitch, x, depth, out + k);
+}
+
 template <int J, int V>
 MIEN_AVX512 void weights(const WeightsBlock<float>& block, float* into) {
   Vector sum[J][V];
@@ -123,7 +153,8 @@ inline const BlockKernels<float>& float_blocks() {
                                               {weights<6, 2>, weights<4, 2>, weights<1, 2>},
                                               {weights<6, 4>, weights<4, 4>, weights<1, 4>}},
                                              {6, 4, 1},
-                                             {window<12, 1>, window<8, 2>, window<6, 4>}};
+                                             {window<12, 1>, window<8, 2>, window<6, 4>},
+                                             dots};
   return table;
 }
 
