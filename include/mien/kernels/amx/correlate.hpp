@@ -241,28 +241,53 @@ struct TilePiece {
     }
     for (index_t b = b0; b < b1; ++b) {
       const Block to = block(0, b);
+      Waiting waiting;
       for (index_t i = i0; i < i1; ++i) {
         bfloat16* out = y + (n0 * c.out_height + i) * c.out_width * all_outputs() + b * 32;
         for (index_t j = 0; j < c.out_width;) {
           const index_t pixels = TilePlan::has_lines(c) ? TilePlan::line_pixels(c.out_width - j) : 1;
           if (pixels == 4) {
-            image_row<4>(to, i, j, h0, out + j * all_outputs());
+            image_row<4>(to, i, j, h0, out + j * all_outputs(), waiting);
           } else if (pixels == 3) {
-            image_row<3>(to, i, j, h0, out + j * all_outputs());
+            image_row<3>(to, i, j, h0, out + j * all_outputs(), waiting);
           } else {
             image_pixel(to, i, j, h0, out + j * all_outputs());
           }
           j += pixels;
         }
       }
+      waiting.store(to);
     }
   }
+
+  /// Sums that are not yet rounded and stored: that is done while the tiles of the next ones are busy. Two buffers.
+  struct Waiting {
+    alignas(64) float sums[2][4 * 16 * 32];
+    int filling = 0;
+    index_t positions = 0, rows = 0, position_pitch = 0, row_pitch = 0, skip = 0;
+    bfloat16* out = nullptr;
+
+    float* next() { return sums[filling]; }
+    /// What next() holds by now goes to out + position * position_pitch + row * row_pitch, when the next are filled.
+    void add(const Block& to, index_t new_positions, index_t new_rows, bfloat16* new_out, index_t new_position_pitch,
+             index_t new_row_pitch, index_t new_skip = 0) {
+      store(to);
+      positions = new_positions, rows = new_rows, out = new_out;
+      position_pitch = new_position_pitch, row_pitch = new_row_pitch, skip = new_skip;
+      filling = 1 - filling;
+    }
+    void store(const Block& to) {
+      for (index_t p = skip; p < positions; ++p)
+        store_rows(sums[1 - filling] + p * 16 * 32, rows, to.bias, to.columns, out + p * position_pitch, row_pitch);
+      positions = 0;
+    }
+  };
 
   index_t image_pitch() const { return c.out_height * c.out_width * all_outputs(); }
 
   /// P neighbouring output pixels (i, j), ... of all images.
   template <int P>
-  void image_row(const Block& to, index_t i, index_t j, index_t h0, bfloat16* out) const {
+  void image_row(const Block& to, index_t i, index_t j, index_t h0, bfloat16* out, Waiting& waiting) const {
     const Placement& p = c.place;
     const index_t pixel = plan.images * plan.depth, n_tiles = tiles(to.columns), start = j - p.offset_w;
     TileLine line;
@@ -278,7 +303,6 @@ struct TilePiece {
       const index_t h = source_at(i, c.stride_h, r, c.dilation_h, p.offset_h, p.step_h, p.height);
       if (h >= 0) segments[used++] = {((h - h0) * p.width + start) * pixel, r * 3 * line.tap, line.steps};
     }
-    alignas(64) float sums[P * 16 * 32];
     for (index_t first = 0; first < n1 - n0; first += 16) {
       const index_t count = n1 - n0 - first < 16 ? n1 - n0 - first : 16;
       // The results go to as many lines as there are pixels and images, far apart: ask for them in time.
@@ -286,10 +310,9 @@ struct TilePiece {
         for (index_t q = 0; q < P; ++q)
           __builtin_prefetch(out + (first + image) * image_pitch() + q * all_outputs(), 1);
       for (index_t n = 0; n < n_tiles; ++n)
-        tile_line<P>(copy + first * plan.depth, to.right + n * tile_values, line, segments, used, sums + n * 16, 128);
-      for (index_t q = 0; q < P; ++q)
-        store_rows(sums + q * 16 * 32, count, to.bias, to.columns, out + first * image_pitch() + q * all_outputs(),
-                   image_pitch());
+        tile_line<P>(copy + first * plan.depth, to.right + n * tile_values, line, segments, used,
+                     waiting.next() + n * 16, 128);
+      waiting.add(to, P, count, out + first * image_pitch(), all_outputs(), image_pitch());
     }
   }
 
@@ -365,24 +388,27 @@ struct TilePiece {
     copy_padded(c.place, x + n0 * image(), base, i1 + 2, copy);
     for (index_t b = b0; b < b1; ++b) {
       const Block to = block(0, b);
+      Waiting waiting;
       for (index_t i = base; i < i1;) {
         const index_t count = TilePlan::line_pixels(i1 - i);
         for (index_t j = 0; j < c.out_width; j += 16) {
           if (count == 4) {
-            lines<4>(to, i, j, base, i0);
+            lines<4>(to, i, j, base, i0, waiting);
           } else {
-            lines<3>(to, count == 3 ? i : i - 2, j, base, count == 3 ? i0 : i);  // a single row: the last of three
+            lines<3>(to, count == 3 ? i : i - 2, j, base, count == 3 ? i0 : i,
+                     waiting);  // a single row: the last of three
           }
         }
         i += count;
       }
+      waiting.store(to);
     }
   }
 
   /// P output rows from i on, pixels j to j + 15; `base` is the first of the copied rows, only those from `first` on
   /// are written.
   template <int P>
-  void lines(const Block& to, index_t i, index_t j, index_t base, index_t first) const {
+  void lines(const Block& to, index_t i, index_t j, index_t base, index_t first, Waiting& waiting) const {
     const index_t n_tiles = tiles(to.columns), row = c.place.padded_width * plan.depth;
     TileLine line;
     line.rows = {plan.depth * 2, 32};
@@ -393,14 +419,12 @@ struct TilePiece {
     line.step = n_tiles * tile_values;
     line.tap = 3 * line.steps * line.step;
     for (index_t s = 0; s < 3; ++s) segments[s] = {s * plan.depth, s * line.steps * line.step, line.steps};
-    alignas(64) float sums[P * 16 * 32];
     const bfloat16* from = copy + (i - base) * row + j * plan.depth;
     for (index_t n = 0; n < n_tiles; ++n)
-      tile_line<P>(from, to.right + n * tile_values, line, segments, 3, sums + n * 16, 128);
-    const index_t count = c.out_width - j < 16 ? c.out_width - j : 16;
-    bfloat16* out = y + ((n0 * c.out_height + i) * c.out_width + j) * all_outputs() + to.first;
-    for (index_t p = 0; p < P; ++p, out += c.out_width * all_outputs())
-      if (i + p >= first) store_rows(sums + p * 16 * 32, count, to.bias, to.columns, out, all_outputs());
+      tile_line<P>(from, to.right + n * tile_values, line, segments, 3, waiting.next() + n * 16, 128);
+    const index_t count = c.out_width - j < 16 ? c.out_width - j : 16, skip = i < first ? first - i : 0;
+    waiting.add(to, P, count, y + ((n0 * c.out_height + i) * c.out_width + j) * all_outputs() + to.first,
+                c.out_width * all_outputs(), all_outputs(), skip);
   }
 
   /// Padded rows with channels padded to whole steps.
