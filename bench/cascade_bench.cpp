@@ -5,7 +5,8 @@
 // DIR is OpenCV's folder of cascades (default /usr/share/opencv4). Images are read by OpenCV; where none are given, a
 // group is drawn from OpenCV's random numbers, which has no faces in it. Reported are mien's time, and as counters the
 // smallest times of both in milliseconds and their ratio. Times are of the thread where one works, of the clock for
-// two threads.
+// two threads. Where dlib is installed, its face detector takes the place of OpenCV in two rows, for orientation: the
+// pictures and mien's part are those of haar_group_1.1 and haar_large_1.1.
 #include <benchmark/benchmark.h>
 #include <ctime>
 
@@ -23,6 +24,9 @@
 
 #include "cascade/detector.hpp"
 #include "cascade/xml.hpp"
+#if MIEN_BENCH_DLIB
+#include "peers/dlib_faces.hpp"
+#endif
 
 namespace {
 
@@ -109,6 +113,42 @@ void against_opencv(benchmark::State& state, const Row& row, mien::Isa isa) {
   state.counters["ratio"] = best_theirs / best_ours;
 }
 
+#if MIEN_BENCH_DLIB
+void against_dlib(benchmark::State& state, const Row& row) {
+  const cv::Mat image = load_image(row.image);
+  std::unique_ptr<mc::Cascade> cascade;
+  try {
+    cascade = std::make_unique<mc::Cascade>(mc::load_cascade(cascade_folder + "/" + row.cascade));
+  } catch (const mien::Error& error) {
+    state.SkipWithError(error.what());
+    return;
+  }
+  peers::DlibFaces theirs;
+  mc::Detector ours(*cascade);
+  mc::Options options;
+  options.scale_factor = row.factor;
+  options.min_neighbors = 5;
+  options.min_size = {48, 48};
+  double best_theirs = 1e9, best_ours = 1e9;
+  std::size_t found = 0, their_found = 0;
+  for (auto _ : state) {
+    const double start = thread_seconds();
+    their_found = theirs.detect(image.data, image.cols, image.rows, static_cast<long>(image.step[0]));
+    const double middle = thread_seconds();
+    found = ours.detect(view_of(image), options).size();
+    const double end = thread_seconds();
+    best_theirs = std::min(best_theirs, middle - start);
+    best_ours = std::min(best_ours, end - middle);
+    state.SetIterationTime(end - middle);
+  }
+  state.counters["found"] = static_cast<double>(found);
+  state.counters["dlib_found"] = static_cast<double>(their_found);
+  state.counters["dlib_ms"] = best_theirs * 1e3;
+  state.counters["mien_ms"] = best_ours * 1e3;
+  state.counters["ratio"] = best_theirs / best_ours;
+}
+#endif
+
 void two_threads(benchmark::State& state, int which) {
   const cv::Mat image = load_image(which);
   std::unique_ptr<mc::Cascade> cascade;
@@ -190,6 +230,10 @@ int main(int argc, char** argv) {
   }
   add("haar_group_1.1/avx2", [](benchmark::State& state) { against_opencv(state, rows[0], mien::Isa::avx2); });
   add("haar_group_1.1/portable", [](benchmark::State& state) { against_opencv(state, rows[0], mien::Isa::portable); });
+#if MIEN_BENCH_DLIB
+  add("dlib_group", [](benchmark::State& state) { against_dlib(state, rows[0]); });
+  add("dlib_large", [](benchmark::State& state) { against_dlib(state, rows[3]); });
+#endif
   add("two_threads_group", [](benchmark::State& state) { two_threads(state, 0); });
   add("two_threads_large", [](benchmark::State& state) { two_threads(state, 2); });
   add("loading", [](benchmark::State& state) { loading(state); });

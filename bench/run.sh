@@ -41,10 +41,13 @@ need_file /usr/{,local/}include/benchmark/benchmark.h libbenchmark-dev
 need_file /usr/{,local/}include/eigen3/Eigen/Core libeigen3-dev
 need_file /usr/{,local/}include/oneapi/dnnl/dnnl.hpp libdnnl-dev
 need_command python3 python3
-if wanted compile; then
+# For orientation: how long dlib takes to find faces, and to compile.
+if wanted cascade compile; then
   need_file /usr/{,local/}include/dlib/dnn.h libdlib-dev
   # dlib's own package leaves the choice of a BLAS to the user.
   need_file '/usr/lib/*/openblas*/libblas.so' libopenblas-dev
+fi
+if wanted compile; then
   # mlpack is not in every release of Debian.
   apt-cache show libmlpack-dev >/dev/null 2>&1 && need_file /usr/{,local/}include/mlpack.hpp libmlpack-dev
 fi
@@ -121,6 +124,13 @@ benchmark() { # RESULT PROGRAM [ARGUMENTS]
     mv "$result.new" "$result" || { cat "$results/errors" >&2 && failed "$1"; }
   rm -f "$results/errors"
 }
+# A group of 21 and a portrait, where Debian's libdlib19.1 and python3-skimage put them; otherwise the cascade gets
+# pictures without faces.
+pictures=()
+group=$(compgen -G '/usr/share/doc/libdlib*/examples/faces/bald_guys.jpg' | head -n 1)
+[ -z "$group" ] || pictures+=(--group "$group" --large "$group")
+portrait=/usr/lib/python3/dist-packages/skimage/data/astronaut.png
+[ ! -e "$portrait" ] || pictures+=(--single "$portrait")
 bin=build-bench/bench
 native=build-bench/native/bench
 for part in "${parts[@]}"; do
@@ -145,7 +155,7 @@ for part in "${parts[@]}"; do
         mv "$results/compile.new" "$results/compile.tsv" || failed compile
       ;;
     cascade)
-      [ $has_cascade -eq 0 ] || benchmark cascade.json $bin/cascade_bench
+      [ $has_cascade -eq 0 ] || benchmark cascade.json $bin/cascade_bench "${pictures[@]}"
       ;;
     *)
       options=(--turns $turns --seconds $seconds --mien $bin/step_bench --python "$python")

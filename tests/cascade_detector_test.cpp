@@ -1,10 +1,12 @@
 // The detector: options, regions, colour, threads, reuse, and what it refuses.
 #include <doctest/doctest.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "cascade/xml.hpp"
@@ -35,7 +37,76 @@ Cascade useful_cascade(Kind kind, const ImageView& image) {
   }
 }
 
+/// A cascade of four stages of trees of up to `largest` nodes, hung together at random; with `shared`, two nodes may
+/// have the same child.
+Cascade tree_cascade(Draw& draw, int largest, bool shared) {
+  CascadeData data;
+  data.window = {16, 14};
+  const auto add_feature = [&] {
+    HaarFeature feature;
+    feature.tilted = draw.whole(0, 3) == 0;
+    const int w = draw.whole(1, 3), h = draw.whole(1, 3);
+    const int x = draw.whole(feature.tilted ? h : 0, 16 - 2 * w), y = draw.whole(0, 14 - 2 * w - h);
+    feature.rects = {Rect{x, y, 2 * w, h}, Rect{x, y, w, h}};
+    feature.weights = {-1.0F, 2.0F};
+    data.haar.push_back(feature);
+    return static_cast<std::int32_t>(data.haar.size()) - 1;
+  };
+  for (int s = 0; s < 4; ++s) {
+    const auto first_tree = static_cast<std::int32_t>(data.trees.size());
+    const int trees = draw.whole(1, 4);
+    for (int t = 0; t < trees; ++t) {
+      const auto first_node = static_cast<std::int32_t>(data.nodes.size());
+      const int nodes = draw.whole(1, largest);
+      data.trees.push_back({first_node, nodes, static_cast<std::int32_t>(data.leaves.size())});
+      std::vector<std::int32_t*> ends;  // where a child may be hung
+      data.nodes.resize(data.nodes.size() + static_cast<std::size_t>(nodes));
+      for (std::int32_t n = 0; n < nodes; ++n) {
+        Node& node = data.nodes[static_cast<std::size_t>(first_node + n)];
+        node.feature = add_feature();
+        node.threshold = static_cast<float>(draw.real(-0.02, 0.02));
+        if (n > 0) {
+          const auto chosen = static_cast<std::size_t>(draw.whole(0, static_cast<int>(ends.size()) - 1));
+          *ends[chosen] = n;
+          if (!shared || draw.whole(0, 1) == 0) ends.erase(ends.begin() + static_cast<std::ptrdiff_t>(chosen));
+          if (shared) *ends[static_cast<std::size_t>(draw.whole(0, static_cast<int>(ends.size()) - 1))] = n;
+        }
+        ends.push_back(&node.left);
+        ends.push_back(&node.right);
+      }
+      std::int32_t leaf = 0;
+      for (std::int32_t n = 0; n < nodes; ++n) {
+        Node& node = data.nodes[static_cast<std::size_t>(first_node + n)];
+        for (std::int32_t* child : {&node.left, &node.right}) {
+          if (*child == 0) *child = leaf > -nodes ? leaf-- : leaf;
+        }
+      }
+      for (int n = 0; n <= nodes; ++n) data.leaves.push_back(static_cast<float>(draw.real(-1.0, 1.0)));
+    }
+    data.stages.push_back({first_tree, trees, static_cast<float>(draw.real(-0.6, -0.2)) * static_cast<float>(trees)});
+  }
+  return Cascade(std::move(data));
+}
+
 }  // namespace
+
+TEST_CASE("trees of any shape are evaluated alike") {
+  Draw draw(9);
+  const cascade_cases::Picture picture = cascade_cases::draw_picture(draw, 203, 151);
+  std::size_t found = 0;
+  for (int round = 0; round < 60; ++round) {
+    const bool shared = round % 3 == 2;
+    const Cascade cascade = tree_cascade(draw, round % 2 == 0 ? 4 : 40, shared);
+    CAPTURE(round);
+    const Options options{.scale_factor = 1.3, .min_neighbors = 0};
+    const std::vector<Detection> expected = Detector(cascade, Isa::portable).detect(picture.view(), options);
+    found += expected.size();
+    for (const Isa isa : {Isa::avx2, Isa::avx512}) {
+      CHECK(same(Detector(cascade, isa).detect(picture.view(), options), expected));
+    }
+  }
+  CHECK(found > 10000);
+}
 
 TEST_CASE("threads and instruction sets change nothing") {
   Draw draw(5);

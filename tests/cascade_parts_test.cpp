@@ -157,20 +157,31 @@ TEST_CASE("the scan skips the right neighbour of every window that stage 0 rejec
     return skipped;
   };
 #if MIEN_HAS_X86_KERNELS
-  for (std::uint32_t rejected = 0; rejected < 65536; ++rejected) {
+  const auto check = [&](int lanes, std::uint32_t (*skipped)(std::uint32_t, std::uint32_t&), std::uint32_t rejected) {
     for (const std::uint32_t first : {0U, 1U}) {
       std::uint32_t carry = first, expected_carry = first;
-      const std::uint32_t expected = slow(rejected, 16, expected_carry);
-      if (cpu_isa() >= Isa::avx512 &&
-          (detail::avx512::skipped(rejected, carry) != expected || carry != expected_carry)) {
-        FAIL_CHECK("16 windows, rejected ", rejected);
+      const std::uint32_t expected = slow(rejected, lanes, expected_carry);
+      if (skipped(rejected, carry) != expected || carry != expected_carry) {
+        FAIL_CHECK(lanes, " windows, rejected ", rejected);
       }
-      if (rejected >= 256 || cpu_isa() < Isa::avx2) continue;
-      carry = expected_carry = first;
-      const std::uint32_t expected8 = slow(rejected, 8, expected_carry);
-      if (detail::avx2::skipped(rejected, carry) != expected8 || carry != expected_carry) {
-        FAIL_CHECK("8 windows, rejected ", rejected);
-      }
+    }
+  };
+  Draw draw(3);
+  for (std::uint32_t rejected = 0; rejected < 65536; ++rejected) {
+    if (cpu_isa() >= Isa::avx512) {
+      using One = detail::avx512::One;
+      using Two = detail::avx512::Two<One>;
+      check(16, &detail::avx512::skipped<One>, rejected);
+      // Not all of them; rows of many bits and of few.
+      const auto mixed = static_cast<std::uint32_t>(draw.bits());
+      check(32, &detail::avx512::skipped<Two>, rejected << 16 | (mixed & 0xFFFFU));
+      check(32, &detail::avx512::skipped<Two>, mixed | static_cast<std::uint32_t>(draw.bits()));
+    }
+    if (cpu_isa() >= Isa::avx2) {
+      using One = detail::avx2::One;
+      using Two = detail::avx2::Two<One>;
+      if (rejected < 256) check(8, &detail::avx2::skipped<One>, rejected);
+      check(16, &detail::avx2::skipped<Two>, rejected);
     }
   }
 #endif

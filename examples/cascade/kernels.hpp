@@ -10,6 +10,7 @@
 #include "cascade/program.hpp"
 #include "cascade/scan.hpp"
 #include "cascade/strip.hpp"
+#include "cascade/vector_compiler.hpp"
 #include "cascade/vector_context.hpp"
 #include "cascade/vector_program.hpp"
 #include "mien/core/config.hpp"
@@ -40,11 +41,11 @@ class Kernels {
 #if MIEN_HAS_X86_KERNELS
     const Isa best = std::min(isa, cpu_isa());
     if (best >= Isa::avx512) {
-      lanes_ = avx512::V::lanes;
+      lanes_ = avx512::One::lanes;
       scan_ = &avx512::scan;
       rows_ = avx512::row_kernels();
     } else if (best == Isa::avx2) {
-      lanes_ = avx2::V::lanes;
+      lanes_ = avx2::One::lanes;
       scan_ = &avx2::scan;
       rows_ = avx2::row_kernels();
     }
@@ -75,8 +76,8 @@ class Kernels {
     const index_t values = static_cast<index_t>(cascade_->window().width + 1) * (cascade_->window().height + 1);
     const index_t tile = values * lanes_ * planes();
     if (packed_.segment_ends.size() > 1 && work.tile.size() < tile) work.tile = Tensor<std::uint32_t>(Shape{tile});
-    constexpr index_t mask_bytes = 32;
-    const index_t masks = mask_bytes * packed_.largest_stage;
+    constexpr index_t mask_bytes = 64;
+    const index_t masks = mask_bytes * packed_.masks;
     if (work.masks.size() < masks) work.masks = Tensor<std::uint8_t>(Shape{masks});
     work.survivors.reserve(windows);
   }

@@ -22,7 +22,7 @@
 
 namespace mien::cascade::detail::avx2 {
 
-struct V {
+struct One {
   using I = __m256i;
   using F = __m256;
   using M = __m256i;  // all bits of a lane or none
@@ -138,9 +138,10 @@ struct V {
   }
 };
 
-#include "cascade/vector_scan.inc"
-// After the scan, which names V's types.
+#include "cascade/vector_two.inc"
+// The scan needs Two.
 #include "cascade/vector_rows.inc"
+#include "cascade/vector_scan.inc"
 
 }  // namespace mien::cascade::detail::avx2
 

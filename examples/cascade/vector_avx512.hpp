@@ -24,7 +24,7 @@ namespace mien::cascade::detail::avx512 {
 
 // Where GCC 12 has an intrinsic begin with an undefined value, the form that begins with zeros is used: the other one
 // warns in the user's build.
-struct V {
+struct One {
   using I = __m512i;
   using F = __m512;
   using M = __mmask16;
@@ -137,9 +137,10 @@ struct V {
   }
 };
 
-#include "cascade/vector_scan.inc"
-// After the scan, which names V's types.
+#include "cascade/vector_two.inc"
+// The scan needs Two.
 #include "cascade/vector_rows.inc"
+#include "cascade/vector_scan.inc"
 
 }  // namespace mien::cascade::detail::avx512
 
