@@ -12,8 +12,8 @@
 #include "mien/core/shape.hpp"
 #include "mien/kernels/parallel.hpp"
 
-// A tile is 16 rows of 64 bytes. Here tiles 0 to 3 hold sums (16 x 16 floats), 4 and 5 left operands (16 rows x 32
-// bfloat16), 6 and 7 right operands (16 pairs of rows x 16 columns). The processor treats subnormal operands and
+// A tile is 16 rows of 64 bytes. Here tiles 0 to 3 hold sums (16 x 16 floats), 4 to 7 operands: left ones (16 rows x 32
+// bfloat16) and right ones (16 pairs of rows x 16 columns). The processor treats subnormal operands and
 // results as zero in these products.
 #define MIEN_AMX __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,amx-tile,amx-bf16"), noinline))
 
@@ -38,53 +38,6 @@ class TileScope {
   TileScope& operator=(const TileScope&) = delete;
 };
 
-/// Left tiles: their rows are `row_bytes` apart, those of two steps of 32 channels `step` values.
-struct TileRows {
-  index_t row_bytes, step;
-};
-
-/// `steps` products along the left tiles of a pixel and consecutive right tiles.
-struct TileSegment {
-  index_t left, right, steps;  // offsets in elements
-};
-
-/// sums (32 rows x 32 columns of float, row pitch 32) = left rows times right columns over all segments. M = 2 takes 32
-/// rows, 16 each from `left0` and `left1`; M = 1 the first 16. N = 2 takes 32 columns: two right tiles per step.
-template <int M, int N>
-MIEN_AMX void tile_products(const bfloat16* left0, const bfloat16* left1, TileRows rows, const TileSegment* segments,
-                            index_t count, const bfloat16* right, float* sums) {
-  __asm__ volatile("tilezero %%tmm0\n\ttilezero %%tmm1\n\ttilezero %%tmm2\n\ttilezero %%tmm3" : : : "memory");
-  const index_t right_row = 64;
-  for (index_t i = 0; i < count; ++i) {
-    const bfloat16* a0 = left0 + segments[i].left;
-    [[maybe_unused]] const bfloat16* a1 = left1 + segments[i].left;
-    const bfloat16* b = right + segments[i].right;
-    for (index_t step = 0; step < segments[i].steps; ++step, a0 += rows.step, a1 += rows.step, b += N * tile_values) {
-      __asm__ volatile("tileloadd (%0,%1,1), %%tmm4" : : "r"(a0), "r"(rows.row_bytes) : "memory");
-      __asm__ volatile("tileloadd (%0,%1,1), %%tmm6" : : "r"(b), "r"(right_row) : "memory");
-      __asm__ volatile("tdpbf16ps %%tmm6, %%tmm4, %%tmm0" : : : "memory");
-      if constexpr (N == 2) {
-        __asm__ volatile("tileloadd (%0,%1,1), %%tmm7" : : "r"(b + tile_values), "r"(right_row) : "memory");
-        __asm__ volatile("tdpbf16ps %%tmm7, %%tmm4, %%tmm1" : : : "memory");
-      }
-      if constexpr (M == 2) {
-        __asm__ volatile("tileloadd (%0,%1,1), %%tmm5" : : "r"(a1), "r"(rows.row_bytes) : "memory");
-        __asm__ volatile("tdpbf16ps %%tmm6, %%tmm5, %%tmm2" : : : "memory");
-        if constexpr (N == 2) __asm__ volatile("tdpbf16ps %%tmm7, %%tmm5, %%tmm3" : : : "memory");
-      }
-    }
-  }
-  const index_t pitch = 128;
-  __asm__ volatile("tilestored %%tmm0, (%0,%1,1)" : : "r"(sums), "r"(pitch) : "memory");
-  if constexpr (N == 2) __asm__ volatile("tilestored %%tmm1, (%0,%1,1)" : : "r"(sums + 16), "r"(pitch) : "memory");
-  if constexpr (M == 2) {
-    __asm__ volatile("tilestored %%tmm2, (%0,%1,1)" : : "r"(sums + 16 * 32), "r"(pitch) : "memory");
-    if constexpr (N == 2) {
-      __asm__ volatile("tilestored %%tmm3, (%0,%1,1)" : : "r"(sums + 16 * 32 + 16), "r"(pitch) : "memory");
-    }
-  }
-}
-
 template <int Left, int Right, int Sum>
 MIEN_INLINE inline void tile_product() {
   __asm__ volatile("tdpbf16ps %%tmm%c0, %%tmm%c1, %%tmm%c2" : : "i"(Right), "i"(Left), "i"(Sum) : "memory");
@@ -100,6 +53,48 @@ MIEN_INLINE inline void tile_store(void* to, index_t row_bytes) {
 template <int Tile>
 MIEN_INLINE inline void tile_zero() {
   __asm__ volatile("tilezero %%tmm%c0" : : "i"(Tile) : "memory");
+}
+
+/// Left tiles: their rows are `row_bytes` apart, those of two steps of 32 channels `step` values.
+struct TileRows {
+  index_t row_bytes, step;
+};
+
+/// `steps` products along the left tiles of a pixel and consecutive right tiles.
+struct TileSegment {
+  index_t left, right, steps;  // offsets in elements
+};
+
+/// sums (32 rows x 32 columns of float, row pitch 32) = left rows times right columns over all segments. M = 2 takes 32
+/// rows, 16 each from `left0` and `left1`; M = 1 the first 16. N = 2 takes 32 columns: two right tiles per step.
+template <int M, int N>
+MIEN_AMX void tile_products(const bfloat16* left0, const bfloat16* left1, TileRows rows, const TileSegment* segments,
+                            index_t count, const bfloat16* right, float* sums) {
+  tile_zero<0>(), tile_zero<1>(), tile_zero<2>(), tile_zero<3>();
+  for (index_t i = 0; i < count; ++i) {
+    const bfloat16* a0 = left0 + segments[i].left;
+    [[maybe_unused]] const bfloat16* a1 = left1 + segments[i].left;
+    const bfloat16* b = right + segments[i].right;
+    for (index_t step = 0; step < segments[i].steps; ++step, a0 += rows.step, a1 += rows.step, b += N * tile_values) {
+      tile_load<4>(a0, rows.row_bytes);
+      tile_load<6>(b, 64);
+      tile_product<4, 6, 0>();
+      if constexpr (N == 2) {
+        tile_load<7>(b + tile_values, 64);
+        tile_product<4, 7, 1>();
+      }
+      if constexpr (M == 2) {
+        tile_load<5>(a1, rows.row_bytes);
+        tile_product<5, 6, 2>();
+        if constexpr (N == 2) tile_product<5, 7, 3>();
+      }
+    }
+  }
+  const index_t pitch = 128;
+  tile_store<0>(sums, pitch);
+  if constexpr (N == 2) tile_store<1>(sums + 16, pitch);
+  if constexpr (M == 2) tile_store<2>(sums + 16 * 32, pitch);
+  if constexpr (M == 2 && N == 2) tile_store<3>(sums + 16 * 32 + 16, pitch);
 }
 
 /// What tile_line() reads along a line of positions, which are neighbours in a row or in a column: left tiles,
