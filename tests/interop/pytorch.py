@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Weights go both ways between mien and PyTorch, and the logits are the same.
 
-    pytorch.py [FOLDER]      # FOLDER: where interop.cpp is built, or $MIEN_TEST_BIN
+    pytorch.py [FOLDER [PROGRAMS]]      # where interop.cpp is built, or $MIEN_TEST_BIN; where train_fer is
 
 mien -> PyTorch: the model file opens with safetensors.torch.load_file and fits a network built in torch.nn with
 load_state_dict(strict=True). PyTorch -> mien: save_file of a state_dict fits the network built in mien. Logits within
@@ -189,7 +189,7 @@ with tempfile.TemporaryDirectory(prefix="mien_interop_") as work:
                   done.returncode == 2 and all(word in done.stderr for word in words), done.stderr.strip().split("\n")[-1])
 
     # What a training program saved: beside the network's tensors there is its bank of general features.
-    trainer = os.path.join(os.environ.get("MIEN_BIN", ""), "train_fer")
+    trainer = os.path.join(sys.argv[2] if len(sys.argv) > 2 else "", "train_fer")
     if os.path.isfile(trainer):
         out = os.path.join(work, "trained")
         subprocess.run([trainer, "--persons", "20", "--epochs", "2", "--batch", "20", "--model", "tiny", "--out", out],
