@@ -1,3 +1,4 @@
 // The source of mien::precompiled: see precompiled.hpp.
-#define MIEN_TEMPLATE template
+#define MIEN_PRECOMPILING
+#undef MIEN_PRECOMPILED
 #include "mien/precompiled.hpp"

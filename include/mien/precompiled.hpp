@@ -5,7 +5,9 @@
 
 #include "mien/mien.hpp"
 
-#ifndef MIEN_TEMPLATE
+#ifdef MIEN_PRECOMPILING
+#define MIEN_TEMPLATE template
+#else
 #define MIEN_TEMPLATE extern template
 #endif
 

@@ -40,3 +40,20 @@
 #define MIEN_HAS_X86_KERNELS 0
 #endif
 #endif
+
+// Stands before the bodies in the folders impl/, which are read with the headers that declare them. A program that
+// links mien::precompiled (MIEN_PRECOMPILED) does not read them: the library's source (MIEN_PRECOMPILING) has them as
+// plain functions. In a class only before virtual functions: with one that is not inline, a class would have its table
+// of virtual functions, and all that they call, in every program that reads it.
+#if defined(MIEN_PRECOMPILED) || defined(MIEN_PRECOMPILING)
+#define MIEN_BODY
+#else
+#define MIEN_BODY inline
+#endif
+
+// Before what runs once for a file, a run or an error: compiled for size, which is sooner done.
+#if defined(__GNUC__)
+#define MIEN_COLD [[gnu::cold]]
+#else
+#define MIEN_COLD
+#endif

@@ -74,7 +74,7 @@ inline Isa cpu_isa() {
     for (int i = 0; i < 4; ++i) {
       if (isa_names[i] == cap) return static_cast<Isa>(i) < best ? static_cast<Isa>(i) : best;
     }
-    fail<ArgumentError>("MIEN_ISA=" + std::string(cap) + ": expected portable, avx2, avx512 or amx");
+    fail<ArgumentError>({"MIEN_ISA=", cap, ": expected portable, avx2, avx512 or amx"});
   }();
   return isa;
 }

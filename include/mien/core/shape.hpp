@@ -41,10 +41,10 @@ class Shape {
 
   /// Appends an extent as the new last axis.
   constexpr void push_back(index_t extent) {
-    if (rank_ == max_rank) fail<ShapeError>("a shape has at most five extents");
-    if (extent < 0) fail<ShapeError>("negative extent " + std::to_string(extent) + " in a shape");
+    if (rank_ == max_rank) refuse_rank();
+    if (extent < 0) refuse_negative(extent);
     const index_t limit = std::numeric_limits<index_t>::max() / 64;
-    if (extent > 0 && size() > limit / extent) fail<ShapeError>("a shape of that many elements cannot be held");
+    if (extent > 0 && size() > limit / extent) refuse_size();
     extents_[static_cast<std::size_t>(rank_++)] = extent;
   }
 
@@ -70,15 +70,20 @@ class Shape {
   }
 
   /// Such as "(64, 48, 48, 1)".
-  std::string to_string() const {
-    std::string text = "(";
-    for (int i = 0; i < rank_; ++i) text += (i ? ", " : "") + std::to_string((*this)[i]);
-    return text + ")";
-  }
+  std::string to_string() const;
 
  private:
+  [[noreturn]] static void refuse_rank();
+  [[noreturn]] static void refuse_negative(index_t extent);
+  [[noreturn]] static void refuse_size();
+
   std::array<index_t, max_rank> extents_{};
   int rank_ = 0;
 };
 
 }  // namespace mien
+
+#ifndef MIEN_PRECOMPILED
+#include "mien/core/impl/error.hpp"
+#include "mien/core/impl/shape.hpp"
+#endif

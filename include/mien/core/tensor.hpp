@@ -41,7 +41,7 @@ class TensorView {
   /// The same elements as another shape. Throws ShapeError if the number of elements differs.
   TensorView reshaped(const Shape& shape) const {
     if (shape.size() != size()) {
-      fail<ShapeError>("cannot view " + shape_.to_string() + " as " + shape.to_string());
+      fail<ShapeError>({"cannot view ", shape_, " as ", shape});
     }
     return {data_, shape};
   }
@@ -49,8 +49,7 @@ class TensorView {
   /// Entries `first` to `first + count` of the first axis. Throws ShapeError outside it.
   TensorView slice(index_t first, index_t count) const {
     if (shape_.rank() == 0 || first < 0 || count < 0 || first + count > shape_[0]) {
-      fail<ShapeError>("slice of " + std::to_string(count) + " from " + std::to_string(first) + " leaves " +
-                       shape_.to_string());
+      fail<ShapeError>({"slice of ", count, " from ", first, " leaves ", shape_});
     }
     const Shape rest = shape_.without_batch();
     return {data_ + first * rest.size(), rest.with_batch(count)};
@@ -74,7 +73,7 @@ class Tensor {
   }
   Tensor(const Shape& shape, std::span<const T> values) : Tensor(shape) {
     if (static_cast<index_t>(values.size()) != shape.size()) {
-      fail<ShapeError>(std::to_string(values.size()) + " values for a tensor of shape " + shape.to_string());
+      fail<ShapeError>({values.size(), " values for a tensor of shape ", shape});
     }
     std::copy(values.begin(), values.end(), data());
   }

@@ -86,27 +86,23 @@ struct Augmentation {
 };
 
 /// The random numbers of a sample's augmentation.
-inline Random augmentation_random(const SampleKey& key, index_t sample) {
-  return Random(key.seed, Stream::augment, (key.epoch << 36) + static_cast<std::uint64_t>(sample));
-}
+Random augmentation_random(const SampleKey& key, index_t sample);
 
 namespace detail {
 
 inline void check_range(bool valid, const char* field, float value, const char* expected) {
-  if (!valid)
-    fail<ArgumentError>(std::string("augmentation: ") + field + " = " + std::to_string(value) + ", expected " +
-                        expected);
+  if (!valid) fail<ArgumentError>({"augmentation: ", field, " = ", value, ", expected ", expected});
 }
 
 /// Shape of what a square crop of `side` (0: all) makes of an image (height, width, channels). Throws ShapeError when
 /// the image is empty, of another rank, or smaller than the crop.
 inline Shape cropped_shape(const Shape& image, index_t side) {
   if (image.rank() != 3 || image.size() == 0) {
-    fail<ShapeError>("image of shape " + image.to_string() + ": expected (height, width, channels), none empty");
+    fail<ShapeError>({"image of shape ", image, ": expected (height, width, channels), none empty"});
   }
   if (side == 0) return image;
   if (side < 0 || side > image[0] || side > image[1]) {
-    fail<ShapeError>("a crop of " + std::to_string(side) + " from an image of shape " + image.to_string());
+    fail<ShapeError>({"a crop of ", side, " from an image of shape ", image});
   }
   return Shape{side, side, image[2]};
 }
@@ -207,170 +203,34 @@ void warp(TensorView<const float> image, TensorView<float> out, const Affine& ma
   }
 }
 
-/// Copies the rectangle of out's extents at (top, left), mirrored if asked.
-inline void copy_crop(TensorView<const float> image, TensorView<float> out, index_t top, index_t left, bool mirror) {
-  const index_t width = image.shape()[1], channels = image.shape()[2];
-  const index_t out_height = out.shape()[0], out_width = out.shape()[1];
-  for (index_t row = 0; row < out_height; ++row) {
-    const float* source = image.data() + ((top + row) * width + left) * channels;
-    float* target = out.data() + row * out_width * channels;
-    if (!mirror) {
-      std::copy_n(source, out_width * channels, target);
-      continue;
-    }
-    for (index_t column = 0; column < out_width; ++column) {
-      std::copy_n(source + (out_width - 1 - column) * channels, channels, target + column * channels);
-    }
-  }
-}
-
-/// Fills a random rectangle with normal noise: draws 11 to 14 of `random` place it, those from 16 on fill it.
-inline void erase(TensorView<float> out, const Augmentation& options, const Random& random) {
-  const index_t height = out.shape()[0], width = out.shape()[1], channels = out.shape()[2];
-  const float area = random.uniform(11, options.erasing_area_low, options.erasing_area_high) *
-                     static_cast<float>(height) * static_cast<float>(width);
-  const float aspect =
-      std::exp(random.uniform(12, std::log(options.erasing_aspect_low), std::log(options.erasing_aspect_high)));
-  const auto extent = [](float length, index_t limit) {
-    return std::min(limit, static_cast<index_t>(std::min(length, 1e9f) + 0.5f));
-  };
-  const index_t rows = extent(std::sqrt(area * aspect), height);
-  const index_t columns = extent(std::sqrt(area / aspect), width);
-  const index_t top = random.below(13, static_cast<std::uint32_t>(height - rows + 1));
-  const index_t left = random.below(14, static_cast<std::uint32_t>(width - columns + 1));
-  std::uint64_t draw = 16;
-  for (index_t row = top; row < top + rows; ++row) {
-    float* target = out.data() + (row * width + left) * channels;
-    for (index_t i = 0; i < columns * channels; ++i) target[i] = random.normal(draw++);
-  }
-}
-
 }  // namespace detail
-
-inline void Augmentation::validate() const {
-  const auto probability = [](const char* field, float value) {
-    detail::check_range(value >= 0.0f && value <= 1.0f, field, value, "a probability in 0..1");
-  };
-  const auto amount = [](const char* field, float value, float limit) {
-    detail::check_range(value >= 0.0f && value <= limit, field, value, "a finite number >= 0 in its range");
-  };
-  const auto range = [](const char* field, float low, float high, float smallest, float largest) {
-    detail::check_range(low >= smallest && low <= high && high <= largest, field, low,
-                        "low <= high, both in the range of the field");
-  };
-  if (crop < 0)
-    fail<ArgumentError>("augmentation: crop = " + std::to_string(crop) + ", expected 0 or a side in pixels");
-  probability("flip", flip);
-  amount("rotation", rotation, 360.0f);
-  probability("rotation_probability", rotation_probability);
-  range("scale_low", scale_low, scale_high, 0.01f, 100.0f);
-  probability("scale_probability", scale_probability);
-  amount("shift", shift, 1e4f);
-  detail::check_range(!fill || std::isfinite(*fill), "fill", fill.value_or(0.0f), "a finite number");
-  amount("contrast", contrast, 1e3f);
-  amount("brightness", brightness, 1e6f);
-  probability("jitter_probability", jitter_probability);
-  probability("erasing_probability", erasing_probability);
-  range("erasing_area_low", erasing_area_low, erasing_area_high, 0.0f, 1.0f);
-  range("erasing_aspect_low", erasing_aspect_low, erasing_aspect_high, 1e-3f, 1e3f);
-}
 
 /// Augments `image` (height, width, channels) into `out` (its rows and columns are the output's extents, same
 /// channels), drawing from `random` alone. Assigns all of out. Images of up to 2^24 values; throws ShapeError
 /// otherwise. `options` are taken as valid.
-inline void augment(TensorView<const float> image, TensorView<float> out, const Augmentation& options,
-                    const Random& random) {
-  const Shape& from = image.shape();
-  const Shape& to = out.shape();
-  if (from.rank() != 3 || to.rank() != 3 || from.size() == 0 || to.size() == 0 || from[2] != to[2] ||
-      from.size() > (index_t{1} << 24) || to.size() > (index_t{1} << 24)) {
-    fail<ShapeError>("cannot augment an image of shape " + from.to_string() + " into " + to.to_string() +
-                     ": expected two images (height, width, channels) of equal channels and at most 2^24 values");
-  }
-  // Every option has draws of its own, so that switching one off leaves the others as they were.
-  const bool mirror = random.uniform(0) < options.flip;
-  const bool rotate = random.uniform(1) < options.rotation_probability && options.rotation > 0.0f;
-  const bool rescale = random.uniform(2) < options.scale_probability;
-  const bool jitter = random.uniform(3) < options.jitter_probability;
-  const bool erasing = random.uniform(4) < options.erasing_probability;
-  const float degrees = rotate ? random.uniform(5, -options.rotation, options.rotation) : 0.0f;
-  const float scale = rescale ? random.uniform(6, options.scale_low, options.scale_high) : 1.0f;
-  const float shift_x = random.uniform(7, -options.shift, options.shift);
-  const float shift_y = random.uniform(8, -options.shift, options.shift);
-
-  const bool even = (from[0] - to[0]) % 2 == 0 && (from[1] - to[1]) % 2 == 0;
-  const bool fits = to[0] <= from[0] && to[1] <= from[1];
-  if (degrees == 0.0f && scale == 1.0f && shift_x == 0.0f && shift_y == 0.0f && even && fits) {
-    detail::copy_crop(image, out, (from[0] - to[0]) / 2, (from[1] - to[1]) / 2, mirror);
-  } else {
-    const float angle = degrees * 0.017453292519943295f;
-    const float cosine = std::cos(angle) / scale, sine = std::sin(angle) / scale;
-    detail::Affine map{};
-    map.xx = mirror ? -cosine : cosine;
-    map.xy = -sine;
-    map.yx = mirror ? -sine : sine;
-    map.yy = cosine;
-    const float to_x = 0.5f * static_cast<float>(to[1] - 1), to_y = 0.5f * static_cast<float>(to[0] - 1);
-    map.x0 = 0.5f * static_cast<float>(from[1] - 1) + shift_x - map.xx * to_x - map.xy * to_y;
-    map.y0 = 0.5f * static_cast<float>(from[0] - 1) + shift_y - map.yx * to_x - map.yy * to_y;
-    if (from[2] == 1) {
-      detail::warp<1>(image, out, map, options.fill);
-    } else if (from[2] == 3) {
-      detail::warp<3>(image, out, map, options.fill);
-    } else {
-      detail::warp<0>(image, out, map, options.fill);
-    }
-  }
-  if (jitter) {
-    const float contrast = random.uniform(9, 1.0f - options.contrast, 1.0f + options.contrast);
-    const float brightness = random.uniform(10, -options.brightness, options.brightness);
-    for (float& value : out.span()) value = contrast * value + brightness;
-  }
-  if (erasing) detail::erase(out, options, random);
-}
+void augment(TensorView<const float> image, TensorView<float> out, const Augmentation& options, const Random& random);
 
 /// The `which`-th of the ten crops of evaluation, as large as `out` (rows, columns, channels): 0 to 3 are the corners
 /// (top left, top right, bottom left, bottom right), 4 the centre, 5 to 9 the same five mirrored. Assigns all of out.
 /// Throws ShapeError when out does not fit into `image` or has other channels, ArgumentError for another number.
-inline void ten_crop(TensorView<const float> image, int which, TensorView<float> out) {
-  const Shape& from = image.shape();
-  const Shape& to = out.shape();
-  if (from.rank() != 3 || to.rank() != 3 || to.size() == 0 || from[2] != to[2] || to[0] > from[0] || to[1] > from[1]) {
-    fail<ShapeError>("cannot crop " + to.to_string() + " from an image of shape " + from.to_string());
-  }
-  if (which < 0 || which > 9) fail<ArgumentError>("crop " + std::to_string(which) + " of ten: expected 0 to 9");
-  const index_t down = from[0] - to[0], right = from[1] - to[1];
-  const int place = which % 5;
-  const index_t top = place == 4 ? down / 2 : (place >= 2 ? down : 0);
-  const index_t left = place == 4 ? right / 2 : (place % 2 == 1 ? right : 0);
-  detail::copy_crop(image, out, top, left, which >= 5);
-}
+void ten_crop(TensorView<const float> image, int which, TensorView<float> out);
 
 /// The centre of `image`, as large as `out`; see ten_crop.
-inline void center_crop(TensorView<const float> image, TensorView<float> out) { ten_crop(image, 4, out); }
+void center_crop(TensorView<const float> image, TensorView<float> out);
 
 /// Another dataset, augmented by (seed, epoch, sample index): for training. The other one is borrowed and has to
 /// outlive this. `strong` on 48x48 gray takes about 20 us a sample.
 class Augmented : public Dataset {
  public:
   /// Throws ArgumentError for options out of range, ShapeError when the crop exceeds the images.
-  Augmented(const Dataset& dataset, const Augmentation& options)
-      : dataset_(&dataset), options_(options), shape_(detail::cropped_shape(dataset.shape(), options.crop)) {
-    options_.validate();
-  }
+  Augmented(const Dataset& dataset, const Augmentation& options);
   Augmented(Dataset&&, const Augmentation&) = delete;
 
-  index_t size() const override { return dataset_->size(); }
-  Shape shape() const override { return shape_; }
-  int classes() const override { return dataset_->classes(); }
-  int label(index_t i) const override { return dataset_->label(i); }
-  void get(index_t i, const SampleKey& key, std::span<float> input) const override {
-    detail::check_input_size(input, shape_);
-    const Shape from = dataset_->shape();
-    std::vector<float> image(static_cast<std::size_t>(from.size()));
-    dataset_->get(i, key, image);
-    augment({image.data(), from}, {input.data(), shape_}, options_, augmentation_random(key, i));
-  }
+  MIEN_BODY index_t size() const override;
+  MIEN_BODY Shape shape() const override;
+  MIEN_BODY int classes() const override;
+  MIEN_BODY int label(index_t i) const override;
+  MIEN_BODY void get(index_t i, const SampleKey& key, std::span<float> input) const override;
 
   const Augmentation& options() const { return options_; }
 
@@ -386,23 +246,14 @@ class Cropped : public Dataset {
  public:
   /// A square of `side` pixels (0: all of the image), `which` as in ten_crop. Throws ShapeError when it exceeds the
   /// images, ArgumentError for a crop that is none of the ten.
-  Cropped(const Dataset& dataset, index_t side, int which = 4)
-      : dataset_(&dataset), which_(which), shape_(detail::cropped_shape(dataset.shape(), side)) {
-    if (which < 0 || which > 9) fail<ArgumentError>("crop " + std::to_string(which) + " of ten: expected 0 to 9");
-  }
+  Cropped(const Dataset& dataset, index_t side, int which = 4);
   Cropped(Dataset&&, index_t, int = 4) = delete;
 
-  index_t size() const override { return dataset_->size(); }
-  Shape shape() const override { return shape_; }
-  int classes() const override { return dataset_->classes(); }
-  int label(index_t i) const override { return dataset_->label(i); }
-  void get(index_t i, const SampleKey& key, std::span<float> input) const override {
-    detail::check_input_size(input, shape_);
-    const Shape from = dataset_->shape();
-    std::vector<float> image(static_cast<std::size_t>(from.size()));
-    dataset_->get(i, key, image);
-    ten_crop({image.data(), from}, which_, {input.data(), shape_});
-  }
+  MIEN_BODY index_t size() const override;
+  MIEN_BODY Shape shape() const override;
+  MIEN_BODY int classes() const override;
+  MIEN_BODY int label(index_t i) const override;
+  MIEN_BODY void get(index_t i, const SampleKey& key, std::span<float> input) const override;
 
  private:
   const Dataset* dataset_;
@@ -411,3 +262,7 @@ class Cropped : public Dataset {
 };
 
 }  // namespace mien
+
+#ifndef MIEN_PRECOMPILED
+#include "mien/data/impl/augmentation.hpp"
+#endif

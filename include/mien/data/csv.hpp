@@ -140,8 +140,7 @@ template <class Row, class Bad>
 void read_fer_csv(std::span<const char> text, std::string_view name, index_t pixel_count, Row&& on_row, Bad&& on_bad,
                   int classes = 7) {
   if (pixel_count < 1 || pixel_count > (index_t{1} << 24) || classes < 1) {
-    fail<ArgumentError>("read_fer_csv: " + std::to_string(pixel_count) + " pixels, " + std::to_string(classes) +
-                        " classes");
+    fail<ArgumentError>({"read_fer_csv: ", pixel_count, " pixels, ", classes, " classes"});
   }
   // A line longer than this is none of such a file; said as such, without counting its fields.
   const std::size_t longest = static_cast<std::size_t>(pixel_count) * 16 + 4096;

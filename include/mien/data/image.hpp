@@ -39,9 +39,8 @@ inline bool begins_with(std::span<const std::byte> bytes, std::string_view magic
 
 inline void check_heap(std::uint64_t needed, const ImageLimits& limits, index_t width, index_t height) {
   if (needed <= limits.heap_bytes) return;
-  fail<FormatError>("an image of " + std::to_string(width) + "x" + std::to_string(height) + " pixels needs " +
-                    std::to_string(needed >> 20) + " MiB to decode, more than the " +
-                    std::to_string(limits.heap_bytes >> 20) + " MiB allowed");
+  fail<FormatError>({"an image of ", width, "x", height, " pixels needs ", needed >> 20,
+                     " MiB to decode, more than the ", limits.heap_bytes >> 20, " MiB allowed"});
 }
 
 /// Lets stb decode `bytes`, known to be sound, as an image of `decoded` channels (2 and 4: with transparency).
@@ -53,13 +52,12 @@ inline Image decode_by_stb(std::span<const std::byte> bytes, const char* format,
                                          found_height, found_channels);
   if (pixels == nullptr) {
     if (heap.exhausted()) {
-      fail<FormatError>(std::string(format) + ": its data is much larger than an image of " + std::to_string(width) +
-                        "x" + std::to_string(height) + " pixels");
+      fail<FormatError>({format, ": its data is much larger than an image of ", width, "x", height, " pixels"});
     }
-    fail<FormatError>(std::string(format) + ": " + stb::failure());
+    fail<FormatError>({format, ": ", stb::failure()});
   }
   if (found_width != width || found_height != height || found_channels != decoded) {
-    fail<FormatError>(std::string(format) + ": decoded to another size than its header says");
+    fail<FormatError>({format, ": decoded to another size than its header says"});
   }
   Image image{width, height, channels, {}};
   image.pixels.resize(static_cast<std::size_t>(width * height * channels));
@@ -110,9 +108,7 @@ inline Image decode_png(std::span<const std::byte> bytes, int channels, const Im
 /// Binary PGM and PPM (Netpbm's P5 and P6) of 8 bits: the header's numbers, then the pixels.
 inline Image decode_netpbm(std::span<const std::byte> bytes, int channels, const ImageLimits& limits) {
   std::size_t position = 2;
-  const auto refuse = [&](const std::string& reason) {
-    fail<FormatError>("PGM/PPM, byte " + std::to_string(position) + ": " + reason);
-  };
+  const auto refuse = [&](const std::string& reason) { fail<FormatError>({"PGM/PPM, byte ", position, ": ", reason}); };
   const auto blank = [](char c) { return c == ' ' || (c >= '\t' && c <= '\r'); };
   const auto number = [&](index_t limit, const char* what) {
     bool separated = false;
@@ -169,13 +165,13 @@ inline Image decode_netpbm(std::span<const std::byte> bytes, int channels, const
 /// called by any number of threads. A 48x48 JPEG takes about 40 us, a third of it for the check.
 inline Image decode_image(std::span<const std::byte> bytes, int channels, const ImageLimits& limits = {}) {
   if (channels != 1 && channels != 3) {
-    fail<ArgumentError>("decode_image: " + std::to_string(channels) + " channels, expected 1 (gray) or 3 (RGB)");
+    fail<ArgumentError>({"decode_image: ", channels, " channels, expected 1 (gray) or 3 (RGB)"});
   }
   if (bytes.empty()) fail<FormatError>("an image file of 0 bytes");
   constexpr std::size_t addressable = std::size_t{1} << 30;
   if (bytes.size() > std::min(limits.file_bytes, addressable)) {
-    fail<FormatError>("an image file of " + std::to_string(bytes.size()) + " bytes, more than the " +
-                      std::to_string(std::min(limits.file_bytes, addressable)) + " allowed");
+    fail<FormatError>({"an image file of ", bytes.size(), " bytes, more than the ",
+                       std::min(limits.file_bytes, addressable), " allowed"});
   }
   // 2^16 sides keep every product that follows within 64 bits, whatever the caller allows.
   ImageLimits bounded = limits;

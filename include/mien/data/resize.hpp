@@ -99,16 +99,15 @@ void narrow_row(const std::uint8_t* source, const ResizeAxis& columns, float* ta
 /// empty or beyond 16,384, or a box that begins more than 2^30 pixels away.
 inline Image crop_resize(const ImageView& image, const PixelBox& box, index_t width, index_t height) {
   if (image.data == nullptr || image.width < 1 || image.height < 1 || (image.channels != 1 && image.channels != 3)) {
-    fail<ShapeError>("cannot resize an image of " + std::to_string(image.width) + "x" + std::to_string(image.height) +
-                     " pixels in " + std::to_string(image.channels) + " channels");
+    fail<ShapeError>(
+        {"cannot resize an image of ", image.width, "x", image.height, " pixels in ", image.channels, " channels"});
   }
   constexpr index_t longest = 16384;
   const auto side = [](index_t length) { return length >= 1 && length <= longest; };
   const auto place = [](index_t position) { return position >= -(index_t{1} << 30) && position <= index_t{1} << 30; };
   if (!side(box.width) || !side(box.height) || !side(width) || !side(height) || !place(box.x) || !place(box.y)) {
-    fail<ArgumentError>("cannot resize a box of " + std::to_string(box.width) + "x" + std::to_string(box.height) +
-                        " pixels at (" + std::to_string(box.x) + ", " + std::to_string(box.y) + ") to " +
-                        std::to_string(width) + "x" + std::to_string(height) + ": sides are 1 to 16384");
+    fail<ArgumentError>({"cannot resize a box of ", box.width, "x", box.height, " pixels at (", box.x, ", ", box.y,
+                         ") to ", width, "x", height, ": sides are 1 to 16384"});
   }
   const auto columns = detail::resize_axis(box.x, box.width, image.width, width);
   const auto rows = detail::resize_axis(box.y, box.height, image.height, height);

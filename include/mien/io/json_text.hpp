@@ -17,7 +17,7 @@
 namespace mien::detail {
 
 /// Appends `text` as a JSON string. Malformed UTF-8 (a file name, say) becomes U+FFFD, so that the result is JSON.
-[[gnu::noinline]] inline void append_json_string(std::string& out, std::string_view text) {
+MIEN_COLD inline void append_json_string(std::string& out, std::string_view text) {
   out += '"';
   for (std::size_t i = 0; i < text.size();) {
     const std::size_t length = utf8_length(text, i);
@@ -60,29 +60,29 @@ class JsonCursor {
 
   std::size_t position() const { return at_; }
 
-  [[noreturn, gnu::noinline]] void error_at(std::size_t at, std::initializer_list<Piece> message) const {
-    fail_with<FormatError>({what_, ": ", join(message), " (byte ", base_ + at, ")"});
+  MIEN_COLD [[noreturn]] void error_at(std::size_t at, std::initializer_list<Piece> message) const {
+    fail<FormatError>({what_, ": ", join(message), " (byte ", base_ + at, ")"});
   }
-  [[noreturn, gnu::noinline]] void error(std::initializer_list<Piece> message) const { error_at(at_, message); }
+  MIEN_COLD [[noreturn]] void error(std::initializer_list<Piece> message) const { error_at(at_, message); }
 
   /// The next character that is no white space, which stays unread; NUL at the end.
-  [[gnu::noinline]] char peek() {
+  MIEN_COLD char peek() {
     while (at_ < text_.size() && is_space(text_[at_])) ++at_;
     return at_ < text_.size() ? text_[at_] : '\0';
   }
 
-  [[gnu::noinline]] bool accept(char c) {
+  MIEN_COLD bool accept(char c) {
     if (peek() != c || at_ == text_.size()) return false;
     ++at_;
     return true;
   }
 
-  [[gnu::noinline]] void expect(char c) {
+  MIEN_COLD void expect(char c) {
     if (!accept(c)) error({"expected '", std::string_view(&c, 1), "', found ", found()});
   }
 
   /// After an element: true if a comma announces another one, false if `close` ends the list.
-  [[gnu::noinline]] bool more(char close) {
+  MIEN_COLD bool more(char close) {
     if (accept(',')) return true;
     if (!accept(close)) error({"expected ',' or '", std::string_view(&close, 1), "', found ", found()});
     return false;
@@ -102,7 +102,7 @@ class JsonCursor {
   }
 
   /// Reads a string, its escapes decoded. Refuses raw control characters, malformed UTF-8 and lone surrogates.
-  [[gnu::noinline]] std::string string() {
+  MIEN_COLD std::string string() {
     if (peek() != '"' || at_ == text_.size()) error({"expected a string, found ", found()});
     const std::size_t start = at_++;
     std::string out;
@@ -127,7 +127,7 @@ class JsonCursor {
     }
   }
 
-  [[gnu::noinline]] JsonNumber number() {
+  MIEN_COLD JsonNumber number() {
     const char first = peek();
     const std::size_t start = at_;
     if (first != '-' && !is_digit(first)) error({"expected a number, found ", found()});
@@ -154,7 +154,7 @@ class JsonCursor {
   }
 
   /// What stands here, for an error.
-  [[gnu::noinline]] std::string found() const {
+  MIEN_COLD std::string found() const {
     if (at_ >= text_.size()) return "the end";
     const std::size_t length = utf8_length(text_, at_);
     return in_quotes(text_.substr(at_, length == 0 ? 1 : length));

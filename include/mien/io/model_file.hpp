@@ -86,7 +86,7 @@ void from_file_order(const SafetensorsEntry& entry, Parameter<P>& p) {
 
 /// The input of a file's self test: fixed pseudo-random values in [-1, 1].
 template <class T>
-Tensor<T> self_test_input(const Shape& sample) {
+MIEN_COLD Tensor<T> self_test_input(const Shape& sample) {
   Tensor<T> x(sample.with_batch(1));
   const Random random(0, Stream::user);
   for (index_t i = 0; i < x.size(); ++i) x[i] = T(random.uniform(static_cast<std::uint64_t>(i), -1, 1));
@@ -94,7 +94,7 @@ Tensor<T> self_test_input(const Shape& sample) {
 }
 
 template <class T>
-std::vector<double> self_test_output(const Sequential<T>& net) {
+MIEN_COLD std::vector<double> self_test_output(const Sequential<T>& net) {
   Workspace workspace;
   const Tensor<T> y = net.infer(self_test_input<T>(net.input_shape()).view(), workspace);
   std::vector<double> values;
@@ -102,51 +102,11 @@ std::vector<double> self_test_output(const Sequential<T>& net) {
   return values;
 }
 
-inline Json info_to_json(const ModelInfo& info) {
-  const Preprocessing& p = info.preprocessing;
-  return Json::object({{"name", info.name},
-                       {"classes", Json::array_of(info.classes)},
-                       {"preprocessing", Json::object({{"image_size", p.image_size},
-                                                       {"crop", p.crop},
-                                                       {"red", p.red},
-                                                       {"green", p.green},
-                                                       {"blue", p.blue},
-                                                       {"mean", p.mean},
-                                                       {"deviation", p.deviation},
-                                                       {"margin", p.margin}})}});
-}
+Json info_to_json(const ModelInfo& info);
 
-inline ModelInfo info_from_json(JsonView json) {
-  json.allow_only({"name", "classes", "preprocessing"});
-  ModelInfo info;
-  info.name = json["name"].as_string();
-  info.classes = json["classes"].as_strings();
-  const JsonView p = json["preprocessing"];
-  p.allow_only({"image_size", "crop", "red", "green", "blue", "mean", "deviation", "margin"});
-  const auto number = [&](const char* name, double low, double high) {
-    return static_cast<float>(p[name].as_number(low, high));
-  };
-  info.preprocessing = {static_cast<index_t>(p["image_size"].as_integer(1, 4096)),
-                        static_cast<index_t>(p["crop"].as_integer(1, 4096)),
-                        number("red", 0, 1),
-                        number("green", 0, 1),
-                        number("blue", 0, 1),
-                        number("mean", -1e6, 1e6),
-                        number("deviation", 1e-6, 1e6),
-                        number("margin", 0, 10)};
-  if (info.preprocessing.crop > info.preprocessing.image_size) p["crop"].error("larger than image_size");
-  return info;
-}
+ModelInfo info_from_json(JsonView json);
 
-inline const std::string& need_metadata(const Safetensors& file, const char* key, std::string_view what) {
-  const std::string* text = file.find_metadata(key);
-  if (text == nullptr) {
-    fail<FormatError>(std::string(what) + ": no \"" + key +
-                      "\" in its metadata: not a model file of mien. Weights alone can be read into a network that you "
-                      "build: load_parameters()");
-  }
-  return *text;
-}
+const std::string& need_metadata(const Safetensors& file, const char* key, std::string_view what);
 
 /// Names of PyTorch's that mien has no use for.
 inline bool is_ignored(std::string_view name) {
@@ -157,8 +117,8 @@ inline bool is_ignored(std::string_view name) {
 /// Throws FormatError listing every tensor that is missing, mis-shaped, not of numbers with a point, or unexpected.
 /// Declared: name and shape each.
 template <class Declared>
-void check_tensors(const Safetensors& file, const std::vector<Declared>& declared, std::string_view what,
-                   std::string_view extra_prefix = "extra.") {
+MIEN_COLD void check_tensors(const Safetensors& file, const std::vector<Declared>& declared, std::string_view what,
+                             std::string_view extra_prefix = "extra.") {
   std::string problems;
   std::size_t count = 0;
   const auto report = [&](const std::string& line) {
@@ -186,11 +146,11 @@ void check_tensors(const Safetensors& file, const std::vector<Declared>& declare
   }
   if (count == 0) return;
   if (count > 20) problems += "\n  and " + std::to_string(count - 20) + " more";
-  fail<FormatError>(std::string(what) + ": its tensors do not fit the network:" + problems);
+  fail<FormatError>({what, ": its tensors do not fit the network:", problems});
 }
 
 template <class P>
-std::vector<std::pair<std::string_view, Shape>> names_and_shapes(std::span<const Parameter<P>> parameters) {
+MIEN_COLD std::vector<std::pair<std::string_view, Shape>> names_and_shapes(std::span<const Parameter<P>> parameters) {
   std::vector<std::pair<std::string_view, Shape>> list;
   for (const Parameter<P>& p : parameters) list.emplace_back(p.name, p.value.shape());
   return list;
@@ -200,7 +160,8 @@ std::vector<std::pair<std::string_view, Shape>> names_and_shapes(std::span<const
 
 /// The bytes of a model file. See save().
 template <class T>
-std::vector<std::byte> model_bytes(Sequential<T>& net, const ModelInfo& info = {}, const SaveOptions& options = {}) {
+MIEN_COLD std::vector<std::byte> model_bytes(Sequential<T>& net, const ModelInfo& info = {},
+                                             const SaveOptions& options = {}) {
   using P = parameter_t<T>;
   if (!net.built()) fail<ArgumentError>("build the network before saving it");
   std::vector<SafetensorsEntry> entries;
@@ -257,8 +218,8 @@ std::vector<std::byte> model_bytes(Sequential<T>& net, const ModelInfo& info = {
 /// memory is taken for parameters, and at last the file's own test: a fixed input must give the stored output. Throws
 /// FormatError, beginning with `what`, that says what is wrong; tensors that do not fit are listed all at once.
 template <class T = float>
-Model<T> load_model(std::span<const std::byte> bytes, std::string_view what = "model file",
-                    const ModelLimits& model_limits = {}) {
+MIEN_COLD Model<T> load_model(std::span<const std::byte> bytes, std::string_view what = "model file",
+                              const ModelLimits& model_limits = {}) {
   const Safetensors file = parse_safetensors(bytes, {}, what);
   const JsonLimits& limits = model_limits.json;
   Model<T> model;
@@ -301,13 +262,13 @@ Model<T> load_model(std::span<const std::byte> bytes, std::string_view what = "m
       const double tolerance = (coarse ? 0.1 : 1e-3) * (1 + largest);
       for (std::size_t i = 0; i < got.size(); ++i) {
         if (std::abs(got[i] - expected[i]) <= tolerance) continue;
-        fail<FormatError>("its self test fails: output " + std::to_string(i) + " is " + std::to_string(got[i]) +
-                          ", expected " + std::to_string(expected[i]) + "; the file is damaged or of another mien");
+        fail<FormatError>({"its self test fails: output ", i, " is ", got[i], ", expected ", expected[i],
+                           "; the file is damaged or of another mien"});
       }
     }
 #if MIEN_HAS_EXCEPTIONS
   } catch (const Error& error) {
-    fail<FormatError>(std::string(what) + ": " + error.what());
+    fail<FormatError>({what, ": ", error.what()});
   }
 #endif
   return model;
@@ -316,7 +277,7 @@ Model<T> load_model(std::span<const std::byte> bytes, std::string_view what = "m
 /// Reads parameters by name from any safetensors file (PyTorch's state_dict, say) into a built network. Throws
 /// FormatError that lists all missing, mis-shaped and unexpected tensors at once; the network is unchanged then.
 template <class T>
-void load_parameters(Sequential<T>& net, const Safetensors& file, std::string_view what = "weights") {
+MIEN_COLD void load_parameters(Sequential<T>& net, const Safetensors& file, std::string_view what = "weights") {
   using P = parameter_t<T>;
   detail::check_tensors(file, detail::names_and_shapes<P>(std::as_const(net).parameters()), what);
   for (Parameter<P>& p : net.parameters()) detail::from_file_order(*file.find(p.name), p);
@@ -336,8 +297,8 @@ std::uint32_t fingerprint(const Sequential<T>& net) {
 /// What has been trained on top of a base: the values of all trainable parameters (and of the statistics of layers that
 /// are not frozen), to be applied to the same base again. `base` is the base's fingerprint.
 template <class T>
-std::vector<std::byte> delta_bytes(const Sequential<T>& net, std::uint32_t base,
-                                   const SafetensorsMetadata& notes = {}) {
+MIEN_COLD std::vector<std::byte> delta_bytes(const Sequential<T>& net, std::uint32_t base,
+                                             const SafetensorsMetadata& notes = {}) {
   using P = parameter_t<T>;
   std::vector<Tensor<P>> values;
   std::vector<SafetensorsEntry> entries;
@@ -355,13 +316,13 @@ std::vector<std::byte> delta_bytes(const Sequential<T>& net, std::uint32_t base,
 /// Applies a delta to its base. Throws FormatError if it is none, is over another base, or does not fit; the network is
 /// unchanged then.
 template <class T>
-void apply_delta(Sequential<T>& net, std::span<const std::byte> bytes, std::string_view what = "delta") {
+MIEN_COLD void apply_delta(Sequential<T>& net, std::span<const std::byte> bytes, std::string_view what = "delta") {
   using P = parameter_t<T>;
   const Safetensors file = parse_safetensors(bytes, {}, what);
   const std::string* base = file.find_metadata("mien.delta");
-  if (base == nullptr) fail<FormatError>(std::string(what) + ": not a delta of mien (no \"mien.delta\")");
+  if (base == nullptr) fail<FormatError>({what, ": not a delta of mien (no \"mien.delta\")"});
   if (*base != std::to_string(fingerprint(net))) {
-    fail<FormatError>(std::string(what) + ": a delta over another base model; give the model it was made with");
+    fail<FormatError>({what, ": a delta over another base model; give the model it was made with"});
   }
   std::vector<std::pair<std::string_view, Shape>> declared;
   for (const Parameter<P>& p : net.parameters()) {
@@ -378,26 +339,31 @@ void apply_delta(Sequential<T>& net, std::span<const std::byte> bytes, std::stri
 /// preprocessing, class names, what is frozen, and one output to test it by. docs/formats.md has the form. Throws
 /// FileError; NumericError if the network's output is not finite.
 template <class T>
-void save(Sequential<T>& net, const std::string& path, const ModelInfo& info = {}, const SaveOptions& options = {}) {
+MIEN_COLD void save(Sequential<T>& net, const std::string& path, const ModelInfo& info = {},
+                    const SaveOptions& options = {}) {
   write_file_atomically(path, model_bytes(net, info, options));
 }
 
 /// Reads what save() wrote. Throws FileError or FormatError with the path.
 template <class T = float>
-Model<T> load(const std::string& path) {
+MIEN_COLD Model<T> load(const std::string& path) {
   return load_model<T>(read_file(path, std::size_t{1} << 31), path);
 }
 
 template <class T>
-void save_delta(const Sequential<T>& net, std::uint32_t base, const std::string& path,
-                const SafetensorsMetadata& notes = {}) {
+MIEN_COLD void save_delta(const Sequential<T>& net, std::uint32_t base, const std::string& path,
+                          const SafetensorsMetadata& notes = {}) {
   write_file_atomically(path, delta_bytes(net, base, notes));
 }
 
 template <class T>
-void load_delta(Sequential<T>& net, const std::string& path) {
+MIEN_COLD void load_delta(Sequential<T>& net, const std::string& path) {
   apply_delta(net, read_file(path, std::size_t{1} << 31), path);
 }
 #endif
 
 }  // namespace mien
+
+#ifndef MIEN_PRECOMPILED
+#include "mien/io/impl/model_file.hpp"
+#endif

@@ -33,7 +33,7 @@ inline double real_size(const Shape& shape) { return static_cast<double>(shape.s
 
 /// Adds what the layers of `chain`, which has been set up, cost on one input sample.
 template <class T>
-void add_cost(Sequential<T>& chain, const Shape& input, ModelCost& cost) {
+MIEN_COLD void add_cost(Sequential<T>& chain, const Shape& input, ModelCost& cost) {
   Shape in = input;
   for (index_t i = 0; i < chain.layer_count(); ++i) {
     const Shape& out = chain.shape_after(i + 1);
@@ -64,27 +64,26 @@ void add_cost(Sequential<T>& chain, const Shape& input, ModelCost& cost) {
 
 /// Throws FormatError if one inference of `chain`, which has been set up for `input`, goes over `limits`.
 template <class T>
-void check_cost(Sequential<T>& chain, const Shape& input, const ModelLimits& limits) {
+MIEN_COLD void check_cost(Sequential<T>& chain, const Shape& input, const ModelLimits& limits) {
   const Shape& output = chain.shape_after(chain.layer_count());
   if (real_size(input) > limits.sample || real_size(output) > limits.sample) {
-    fail<FormatError>("its input " + input.to_string() + " or output " + output.to_string() + " has more than " +
-                      std::to_string(static_cast<std::int64_t>(limits.sample)) + " values");
+    fail<FormatError>({"its input ", input, " or output ", output, " has more than ",
+                       static_cast<std::int64_t>(limits.sample), " values"});
   }
   ModelCost cost;
   add_cost(chain, input, cost);
   if (cost.values > limits.values) {
-    fail<FormatError>("for an input of shape " + input.to_string() + " its layers give more than " +
-                      std::to_string(static_cast<std::int64_t>(limits.values)) + " values");
+    fail<FormatError>({"for an input of shape ", input, " its layers give more than ",
+                       static_cast<std::int64_t>(limits.values), " values"});
   }
   if (cost.multiply_adds > limits.multiply_adds) {
-    fail<FormatError>("one inference takes " + Json(cost.multiply_adds).write() + " multiply-adds, more than " +
-                      Json(limits.multiply_adds).write());
+    fail<FormatError>({"one inference takes ", Json(cost.multiply_adds).write(), " multiply-adds, more than ",
+                       Json(limits.multiply_adds).write()});
   }
   // Sums of as many values as were allowed above: they cannot overflow.
   const std::size_t bytes = chain.memory_of(input.with_batch(1), 1, false).scratch;
   if (bytes > limits.bytes) {
-    fail<FormatError>("one inference takes " + std::to_string(bytes >> 20) + " MB of memory, more than " +
-                      std::to_string(limits.bytes >> 20));
+    fail<FormatError>({"one inference takes ", bytes >> 20, " MB of memory, more than ", limits.bytes >> 20});
   }
 }
 

@@ -50,7 +50,7 @@ class JsonReader : public Describer {
 };
 
 template <class T>
-Json chain_to_json(Sequential<T>& chain) {
+MIEN_COLD Json chain_to_json(Sequential<T>& chain) {
   Json layers = Json::array();
   for (index_t i = 0; i < chain.layer_count(); ++i) {
     JsonDescriber describer;
@@ -70,11 +70,11 @@ Json chain_to_json(Sequential<T>& chain) {
 }
 
 template <class T>
-Sequential<T> chain_from_json(JsonView layers);
+MIEN_COLD Sequential<T> chain_from_json(JsonView layers);
 
 /// A layer without branches of type L, its hyper-parameters from `json`.
 template <class T, class L>
-bool read_layer(JsonView json, std::string_view kind, const std::string& name, Sequential<T>& chain) {
+MIEN_COLD bool read_layer(JsonView json, std::string_view kind, const std::string& name, Sequential<T>& chain) {
   if (kind != L::kind) return false;
   L layer;
   JsonReader reader(json);
@@ -90,7 +90,7 @@ bool read_any(JsonView json, std::string_view kind, const std::string& name, Seq
 }
 
 template <class T>
-Sequential<T> chain_from_json(JsonView layers) {
+MIEN_COLD Sequential<T> chain_from_json(JsonView layers) {
   Sequential<T> chain;
   if (layers.size() > most_layers) layers.error("more than " + std::to_string(most_layers) + " layers");
   for (std::size_t i = 0; i < layers.size(); ++i) {
@@ -127,7 +127,7 @@ Sequential<T> chain_from_json(JsonView layers) {
 /// {"input": [48, 48, 1], "layers": [{"name": "0", "kind": "Conv2d", "filters": 32, ...}, ...]}. docs/formats.md has
 /// the whole form.
 template <class T>
-Json network_to_json(Sequential<T>& net) {
+MIEN_COLD Json network_to_json(Sequential<T>& net) {
   Json input = Json::array();
   for (int i = 0; i < net.input_shape().rank(); ++i) input.push_back(net.input_shape()[i]);
   return Json::object({{"input", std::move(input)}, {"layers", detail::chain_to_json(net)}});
@@ -136,7 +136,7 @@ Json network_to_json(Sequential<T>& net) {
 /// The chain that `json` describes, not yet built, and its input shape. Throws FormatError with the place for anything
 /// unknown or out of range.
 template <class T>
-std::pair<Sequential<T>, Shape> network_from_json(JsonView json) {
+MIEN_COLD std::pair<Sequential<T>, Shape> network_from_json(JsonView json) {
   json.allow_only({"input", "layers"});
   Shape input;
   const JsonView extents = json["input"];

@@ -25,7 +25,6 @@
 #include "mien/io/atomic_file.hpp"
 #include "mien/io/crc32c.hpp"
 #include "mien/io/dtype.hpp"
-#include "mien/io/json_text.hpp"
 #include "mien/io/support.hpp"
 
 namespace mien {
@@ -67,8 +66,30 @@ struct SafetensorsEntry {
 };
 
 namespace detail {
+
 class SafetensorsParser;
-}
+
+// The metadata that hold checksums, as eight hexadecimal digits.
+inline constexpr std::string_view data_checksum_key = "mien.crc32c";
+inline constexpr std::string_view header_checksum_key = "mien.header_crc32c";
+inline constexpr std::string_view no_checksum = "00000000";
+
+std::string checksum_text(std::uint32_t crc);
+
+/// Of the header that has `no_checksum` between these two parts.
+std::uint32_t header_checksum(std::span<const std::byte> before, std::span<const std::byte> behind);
+
+inline constexpr std::int64_t too_large = -1;
+inline constexpr std::int64_t broken_byte = -2;
+
+/// Bytes that an entry's shape (no extent negative) and dtype take, or one of the two above. An overflow is an error
+/// even if another extent is zero: whoever multiplies in another order would not see the zero first.
+std::int64_t stored_bytes(const SafetensorsEntry& entry);
+
+/// Checks that `entry` can fill `elements` elements.
+void check_readable(const SafetensorsEntry& entry, std::size_t elements);
+
+}  // namespace detail
 
 /// What stands beside the tensors: pairs of strings.
 using SafetensorsMetadata = std::vector<std::pair<std::string, std::string>>;
@@ -131,8 +152,7 @@ class SafetensorsFile {
  public:
   /// Reads and checks the file at `path`. Throws FileError or FormatError, both with the path.
   explicit SafetensorsFile(const std::string& path, const SafetensorsOptions& options = {},
-                           std::size_t max_bytes = std::size_t{1} << 31)
-      : bytes_(read_file(path, max_bytes)), content_(parse_safetensors(bytes_, options, path)) {}
+                           std::size_t max_bytes = std::size_t{1} << 31);
   SafetensorsFile(SafetensorsFile&&) = default;
   SafetensorsFile& operator=(SafetensorsFile&&) = default;
 
@@ -149,46 +169,7 @@ void write_safetensors(const std::string& path, std::span<const SafetensorsEntry
                        const SafetensorsMetadata& metadata = {});
 #endif
 
-// ---- definitions: entries ----
-
-inline std::string SafetensorsEntry::describe() const {
-  std::string text = detail::join({detail::in_quotes(name), ": ", dtype_name(dtype), " ("});
-  for (int i = 0; i < rank; ++i) text += detail::join({i > 0 ? ", " : "", extents[static_cast<std::size_t>(i)]});
-  text += ')';
-  return text;
-}
-
-inline Shape SafetensorsEntry::shape() const {
-  if (rank > Shape::max_rank) {
-    detail::fail_with<FormatError>(
-        {describe(), " has more than ", Shape::max_rank, " extents and cannot be read; reshape it before saving"});
-  }
-  // The parser bounds the product of the extents that are not zero; Shape's own bound is narrower.
-  const index_t limit = std::numeric_limits<index_t>::max() / 64;
-  Shape shape;
-  for (int i = 0; i < rank; ++i) {
-    const index_t extent = extents[static_cast<std::size_t>(i)];
-    if (extent < 0 || (extent > 0 && shape.size() > limit / extent)) {
-      detail::fail_with<FormatError>({describe(), " has extents too large to be held"});
-    }
-    shape.push_back(extent);
-  }
-  return shape;
-}
-
-namespace detail {
-
-/// Checks that `entry` can fill `elements` elements.
-[[gnu::noinline]] inline void check_readable(const SafetensorsEntry& entry, std::size_t elements) {
-  if (static_cast<index_t>(elements) != entry.shape().size()) {
-    fail_with<ShapeError>({entry.describe(), " does not have the ", elements, " elements asked for"});
-  }
-  if (entry.bytes.size() * 8 != elements * static_cast<std::size_t>(dtype_bits(entry.dtype))) {
-    fail_with<ArgumentError>({entry.describe(), " views ", entry.bytes.size(), " bytes, which do not fit"});
-  }
-}
-
-}  // namespace detail
+// ---- definitions of templates ----
 
 template <class T>
 void read_tensor(const SafetensorsEntry& entry, std::span<T> out) {
@@ -196,7 +177,7 @@ void read_tensor(const SafetensorsEntry& entry, std::span<T> out) {
   if (!detail::read_elements<T>(entry.dtype, entry.bytes.data(), out)) {
     constexpr const char* wanted =
         std::is_same_v<T, std::int64_t> ? "integers" : "floating-point numbers (F32, F64, F16 or BF16)";
-    detail::fail_with<FormatError>({entry.describe(), " cannot be read as ", wanted});
+    fail<FormatError>({entry.describe(), " cannot be read as ", wanted});
   }
 }
 
@@ -207,63 +188,8 @@ Tensor<T> read_tensor(const SafetensorsEntry& entry) {
   return tensor;
 }
 
-inline const SafetensorsEntry* Safetensors::find(std::string_view name) const {
-  std::size_t first = 0;
-  for (std::size_t count = by_name_.size(); count > 0;) {  // the first name that is not before `name` is among these
-    const std::size_t half = count / 2;
-    const bool before = entries_[by_name_[first + half]].name < name;
-    first += before ? half + 1 : 0;
-    count = before ? count - half - 1 : half;
-  }
-  if (first == by_name_.size() || entries_[by_name_[first]].name != name) return nullptr;
-  return &entries_[by_name_[first]];
-}
-
-inline const std::string* Safetensors::find_metadata(std::string_view name) const {
-  for (const auto& [key, value] : metadata_)
-    if (key == name) return &value;
-  return nullptr;
-}
-
-namespace detail {
-
-// The metadata that hold checksums, as eight hexadecimal digits.
-inline constexpr std::string_view data_checksum_key = "mien.crc32c";
-inline constexpr std::string_view header_checksum_key = "mien.header_crc32c";
-inline constexpr std::string_view no_checksum = "00000000";
-
-inline std::string checksum_text(std::uint32_t crc) {
-  std::string text;
-  append_hex(text, crc, 8);
-  return text;
-}
-
-/// Of the header that has `no_checksum` between these two parts.
-inline std::uint32_t header_checksum(std::span<const std::byte> before, std::span<const std::byte> behind) {
-  const auto zeros = std::as_bytes(std::span(no_checksum.data(), no_checksum.size()));
-  return crc32c(behind, crc32c(zeros, crc32c(before)));
-}
-
-inline constexpr std::int64_t too_large = -1;
-inline constexpr std::int64_t broken_byte = -2;
-
-/// Bytes that an entry's shape (no extent negative) and dtype take, or one of the two above. An overflow is an error
-/// even if another extent is zero: whoever multiplies in another order would not see the zero first.
-inline std::int64_t stored_bytes(const SafetensorsEntry& entry) {
-  std::uint64_t bits = static_cast<std::uint64_t>(dtype_bits(entry.dtype));
-  bool empty = false;
-  for (std::size_t i = 0; i < static_cast<std::size_t>(entry.rank); ++i) {
-    const auto extent = static_cast<std::uint64_t>(entry.extents[i]);
-    empty = empty || extent == 0;
-    if (extent > 0 && bits > (std::uint64_t{1} << 63) / extent) return too_large;
-    bits *= extent > 0 ? extent : 1;
-  }
-  if (empty) return 0;
-  return bits % 8 != 0 ? broken_byte : static_cast<std::int64_t>(bits / 8);
-}
-
-}  // namespace detail
 }  // namespace mien
 
-#include "mien/io/impl/safetensors_parse.hpp"
-#include "mien/io/impl/safetensors_write.hpp"
+#ifndef MIEN_PRECOMPILED
+#include "mien/io/impl/safetensors.hpp"
+#endif

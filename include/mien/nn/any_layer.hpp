@@ -45,7 +45,7 @@ class AnyLayer {
   template <class L>
   requires(!std::same_as<L, AnyLayer> && Layer<L, T>) explicit AnyLayer(L layer)
       : self_(std::make_unique<Model<L>>(std::move(layer))) {}
-  AnyLayer(const AnyLayer& other) : self_(other.self_->clone()) {}
+  AnyLayer(const AnyLayer& other);
   AnyLayer(AnyLayer&&) noexcept = default;
   AnyLayer& operator=(AnyLayer other) noexcept {
     std::swap(self_, other.self_);
@@ -108,5 +108,8 @@ class AnyLayer {
 
   std::unique_ptr<Interface> self_;
 };
+
+template <class T>
+AnyLayer<T>::AnyLayer(const AnyLayer& other) : self_(other.self_->clone()) {}
 
 }  // namespace mien

@@ -54,20 +54,20 @@ struct Declaration {
 class Setup {
  public:
   /// Declares a parameter of the current layer, such as {"weight", {32, 1, 3, 3}, ...}: `setup` prefixes the name.
-  void parameter(Declaration declaration) {
+  MIEN_COLD void parameter(Declaration declaration) {
     declaration.name = layer.empty() ? declaration.name : layer + "." + declaration.name;
     declarations.push_back(std::move(declaration));
   }
 
   /// Throws ShapeError naming the current layer, what it got and what it expects.
-  [[noreturn]] void reject(std::string_view kind, const Shape& got, const std::string& expected) const {
-    fail<ShapeError>("layer '" + layer + "' (" + std::string(kind) + "): got input of shape " + got.to_string() +
-                     " per sample, expected " + expected);
+  MIEN_COLD [[noreturn]] void reject(std::string_view kind, const Shape& got, const std::string& expected) const {
+    fail<ShapeError>(
+        {"layer '", layer, "' (", kind, "): got input of shape ", got, " per sample, expected ", expected});
   }
 
   /// Throws ArgumentError naming the current layer unless `valid`.
   void require(bool valid, std::string_view kind, const std::string& message) const {
-    if (!valid) fail<ArgumentError>("layer '" + layer + "' (" + std::string(kind) + "): " + message);
+    if (!valid) fail<ArgumentError>({"layer '", layer, "' (", kind, "): ", message});
   }
 
   std::string layer;  ///< name of the layer being set up
@@ -191,11 +191,11 @@ class Describer {
   virtual void value(std::string_view name, index_t& number) = 0;
   virtual void value(std::string_view name, float& number) = 0;
   virtual void value(std::string_view name, bool& flag) = 0;
-  void value(std::string_view name, Extent2& extent) {
+  MIEN_COLD void value(std::string_view name, Extent2& extent) {
     value(std::string(name) + "_height", extent.height);
     value(std::string(name) + "_width", extent.width);
   }
-  void value(std::string_view name, Padding& padding) {
+  MIEN_COLD void value(std::string_view name, Padding& padding) {
     value(std::string(name) + "_top", padding.top);
     value(std::string(name) + "_left", padding.left);
     value(std::string(name) + "_bottom", padding.bottom);

@@ -38,18 +38,17 @@ T round_to(double value) {
 
 inline void check_loss_shapes(const char* name, const Shape& outputs, const Shape& targets, const Shape* gradient) {
   if (outputs != targets) {
-    fail<ShapeError>(std::string(name) + ": targets are " + targets.to_string() +
-                     ", expected the shape of the outputs, " + outputs.to_string());
+    fail<ShapeError>({name, ": targets are ", targets, ", expected the shape of the outputs, ", outputs});
   }
   if (gradient != nullptr && *gradient != outputs) {
-    fail<ShapeError>(std::string(name) + ": the gradient is " + gradient->to_string() +
-                     ", expected the shape of the outputs, " + outputs.to_string());
+    fail<ShapeError>(
+        {name, ": the gradient is ", gradient->to_string(), ", expected the shape of the outputs, ", outputs});
   }
 }
 
 inline void check_rows(const char* name, const Shape& shape) {
   if (shape.rank() != 2 || shape[1] < 1) {
-    fail<ShapeError>(std::string(name) + ": got " + shape.to_string() + ", expected (samples, classes)");
+    fail<ShapeError>({name, ": got ", shape, ", expected (samples, classes)"});
   }
 }
 
@@ -138,17 +137,15 @@ struct CrossEntropy {
   void check(const Shape& shape) const {
     detail::check_rows("CrossEntropy", shape);
     if (!(label_smoothing >= 0 && label_smoothing <= 1)) {
-      fail<ArgumentError>("CrossEntropy: label_smoothing is " + std::to_string(label_smoothing) +
-                          ", expected a value from 0 to 1");
+      fail<ArgumentError>({"CrossEntropy: label_smoothing is ", label_smoothing, ", expected a value from 0 to 1"});
     }
     if (class_weights.empty()) return;
     if (static_cast<index_t>(class_weights.size()) != shape[1]) {
-      fail<ArgumentError>("CrossEntropy: " + std::to_string(class_weights.size()) + " class weights for " +
-                          std::to_string(shape[1]) + " classes");
+      fail<ArgumentError>({"CrossEntropy: ", class_weights.size(), " class weights for ", shape[1], " classes"});
     }
     for (float w : class_weights) {
       if (!(w >= 0) || std::isinf(w)) {
-        fail<ArgumentError>("CrossEntropy: class weight " + std::to_string(w) + " is not a finite value of at least 0");
+        fail<ArgumentError>({"CrossEntropy: class weight ", w, " is not a finite value of at least 0"});
       }
     }
   }
@@ -188,8 +185,7 @@ template <class T, class U>
 void softmax(TensorView<T> logits, TensorView<U> probabilities) {
   detail::check_rows("softmax", logits.shape());
   if (probabilities.shape() != logits.shape()) {
-    fail<ShapeError>("softmax: the result is " + probabilities.shape().to_string() + ", expected " +
-                     logits.shape().to_string());
+    fail<ShapeError>({"softmax: the result is ", probabilities.shape(), ", expected ", logits.shape()});
   }
   const index_t k = logits.shape()[1];
   for (index_t r = 0; r < logits.shape()[0]; ++r) {

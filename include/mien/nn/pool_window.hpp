@@ -41,8 +41,8 @@ inline index_t pool_extent(index_t in, index_t before, index_t after, index_t wi
   return (out - 1) * stride >= in + before ? out - 1 : out;
 }
 
-inline void check_pool(std::string_view kind, const Features& input, Setup& setup, Extent2 window, Extent2 stride,
-                       Padding p) {
+MIEN_COLD inline void check_pool(std::string_view kind, const Features& input, Setup& setup, Extent2 window,
+                                 Extent2 stride, Padding p) {
   if (input.shape.rank() != 3 || input.shape.size() == 0) {
     setup.reject(kind, input.shape, "(height, width, channels)");
   }

@@ -17,7 +17,7 @@ class Prepared {
   /// For batches of `batch` inputs. Throws ArgumentError for a network that is not built or a batch below 1.
   explicit Prepared(Sequential<T> network, index_t batch = 1) : network_(std::move(network)), batch_(batch) {
     if (!network_.built()) fail<ArgumentError>("Prepared: the network is not built: call build(shape of one sample)");
-    if (batch < 1) fail<ArgumentError>("Prepared: batches of " + std::to_string(batch) + " inputs, expected 1 or more");
+    if (batch < 1) fail<ArgumentError>({"Prepared: batches of ", batch, " inputs, expected 1 or more"});
     const Tensor<T> x(network_.input_shape().with_batch(batch));
     Tensor<T> y(network_.output_shape().with_batch(batch));
     packed_ = Tensor<std::byte>(Shape{static_cast<index_t>(padded(network_.packed_bytes(x.shape()) + 1))});

@@ -28,9 +28,9 @@ template <class P>
 class WeightAverage {
  public:
   /// Starts at the present values. Throws ArgumentError for a decay outside [0, 1).
-  WeightAverage(float decay, std::span<const Parameter<P>> parameters) : decay_(decay) {
+  MIEN_COLD WeightAverage(float decay, std::span<const Parameter<P>> parameters) : decay_(decay) {
     if (!(decay >= 0 && decay < 1)) {
-      fail<ArgumentError>("weight average: decay is " + std::to_string(decay) + ", expected a value in [0, 1)");
+      fail<ArgumentError>({"weight average: decay is ", decay, ", expected a value in [0, 1)"});
     }
     slots_.reserve(parameters.size());
     for (const Parameter<P>& parameter : parameters) {
@@ -101,9 +101,9 @@ class WeightAverage {
   /// Throws FormatError that lists all missing and mis-shaped tensors, or ArgumentError for a negative number of
   /// updates or while swapped; nothing has changed then.
   template <class Find>
-  void restore(std::int64_t updates, Find&& find) {
+  MIEN_COLD void restore(std::int64_t updates, Find&& find) {
     if (swapped_) fail<ArgumentError>("weight average: swap back before restoring");
-    if (updates < 0) fail<ArgumentError>("weight average: " + std::to_string(updates) + " updates cannot be");
+    if (updates < 0) fail<ArgumentError>({"weight average: ", updates, " updates cannot be"});
     detail::restore_tensors(*this, "weight average", find);
     updates_ = updates;
   }
@@ -124,16 +124,15 @@ class WeightAverage {
 
   void check(std::span<const Parameter<P>> parameters) const {
     if (parameters.size() != slots_.size()) {
-      fail<ArgumentError>("weight average: got " + std::to_string(parameters.size()) + " parameters, it was made for " +
-                          std::to_string(slots_.size()));
+      fail<ArgumentError>({"weight average: got ", parameters.size(), " parameters, it was made for ", slots_.size()});
     }
     for (std::size_t i = 0; i < slots_.size(); ++i) {
       const Slot& slot = slots_[i];
       const Parameter<P>& parameter = parameters[i];
       if (parameter.frozen != slot.frozen || parameter.trainable() != slot.trained ||
           (!slot.frozen && parameter.value.shape() != slot.value.shape())) {
-        fail<ArgumentError>("weight average: \"" + parameter.name +
-                            "\" has been frozen, unfrozen or reshaped since the average was made; make a new one");
+        fail<ArgumentError>({"weight average: \"", parameter.name,
+                             "\" has been frozen, unfrozen or reshaped since the average was made; make a new one"});
       }
     }
   }

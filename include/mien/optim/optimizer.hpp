@@ -108,27 +108,7 @@ class Optimizer {
   const Adam::Options& adam() const { return adam_; }
 
   /// Throws ArgumentError for a setting out of range; it names setting, value and range.
-  void check() const {
-    require(learning_rate_ >= 0 && std::isfinite(learning_rate_), "learning_rate", learning_rate_, "finite and >= 0");
-    require(weight_decay_ >= 0 && std::isfinite(weight_decay_), "weight_decay", weight_decay_, "finite and >= 0");
-    require(clip_norm >= 0, "clip_norm", clip_norm, ">= 0, 0 for off");
-    require(clip_value >= 0, "clip_value", clip_value, ">= 0, 0 for off");
-    if (method_ == Method::sgd) {
-      require(sgd_.momentum >= 0 && sgd_.momentum < 1, "momentum", sgd_.momentum, "in [0, 1)");
-      require(!sgd_.nesterov || sgd_.momentum > 0, "momentum", sgd_.momentum, "above 0 with nesterov");
-    } else {
-      require(adam_.beta1 >= 0 && adam_.beta1 < 1, "beta1", adam_.beta1, "in [0, 1)");
-      require(adam_.beta2 >= 0 && adam_.beta2 < 1, "beta2", adam_.beta2, "in [0, 1)");
-      require(adam_.epsilon > 0 && std::isfinite(adam_.epsilon), "epsilon", adam_.epsilon, "finite and > 0");
-      require(adam_.learning_rate_decay >= 0 && std::isfinite(adam_.learning_rate_decay), "learning_rate_decay",
-              adam_.learning_rate_decay, "finite and >= 0");
-    }
-    for (const ParameterGroup& group : groups) {
-      require(group.learning_rate_scale >= 0 && std::isfinite(group.learning_rate_scale), "learning_rate_scale",
-              group.learning_rate_scale, "finite and >= 0");
-      require(std::isfinite(group.weight_decay), "weight_decay of a group", group.weight_decay, "finite");
-    }
-  }
+  void check() const;
 
  private:
   static Adam as_adam(const AdamW::Options& o) {
@@ -139,12 +119,7 @@ class Optimizer {
              .weight_decay = o.weight_decay,
              .learning_rate_decay = o.learning_rate_decay}};
   }
-  void require(bool holds, const char* setting, float value, const char* range) const {
-    if (!holds) {
-      fail<ArgumentError>(std::string("optimizer ") + name() + ": " + setting + " is " + std::to_string(value) +
-                          ", expected " + range);
-    }
-  }
+  void require(bool holds, const char* setting, float value, const char* range) const;
 
   Method method_;
   Sgd::Options sgd_;
@@ -161,7 +136,8 @@ class OptimizerState {
  public:
   /// Throws ArgumentError for settings out of range or a group that covers no parameter. Takes as much memory as the
   /// trainable parameters for SGD with momentum, twice that for Adam, none for plain SGD.
-  OptimizerState(const Optimizer& optimizer, std::span<const Parameter<P>> parameters) : optimizer_(optimizer) {
+  MIEN_COLD OptimizerState(const Optimizer& optimizer, std::span<const Parameter<P>> parameters)
+      : optimizer_(optimizer) {
     optimizer_.check();
     std::vector<bool> used(optimizer_.groups.size(), false);
     slots_.resize(parameters.size());
@@ -174,9 +150,9 @@ class OptimizerState {
     }
     for (std::size_t g = 0; g < used.size(); ++g) {
       if (!used[g]) {
-        fail<ArgumentError>("optimizer: the parameter group \"" + optimizer_.groups[g].match +
-                            "\" covers no parameter; names are like \"" +
-                            (parameters.empty() ? std::string() : parameters[0].name) + "\"");
+        fail<ArgumentError>({"optimizer: the parameter group \"", optimizer_.groups[g].match,
+                             "\" covers no parameter; names are like \"",
+                             (parameters.empty() ? std::string() : parameters[0].name), "\""});
       }
     }
   }
@@ -193,7 +169,7 @@ class OptimizerState {
             const Threads& threads) {
     check_lists(parameters, gradients);
     if (!(learning_rate >= 0) || std::isinf(learning_rate)) {
-      fail<ArgumentError>("optimizer: learning rate " + std::to_string(learning_rate) + " is not finite and >= 0");
+      fail<ArgumentError>({"optimizer: learning rate ", learning_rate, " is not finite and >= 0"});
     }
     const detail::Clip<P> clip = find_clip(gradients, threads);
     threads.parallel_for(static_cast<index_t>(pieces_.size()), [&](index_t i) {
@@ -226,8 +202,8 @@ class OptimizerState {
   /// Throws FormatError that lists all missing and mis-shaped tensors, or ArgumentError for a negative number of steps;
   /// nothing has changed then.
   template <class Find>
-  void restore(std::int64_t steps, Find&& find) {
-    if (steps < 0) fail<ArgumentError>("optimizer: " + std::to_string(steps) + " steps cannot have been taken");
+  MIEN_COLD void restore(std::int64_t steps, Find&& find) {
+    if (steps < 0) fail<ArgumentError>({"optimizer: ", steps, " steps cannot have been taken"});
     detail::restore_tensors(*this, "optimizer", find);
     steps_ = steps;
   }
@@ -251,7 +227,7 @@ class OptimizerState {
     index_t count;
   };
 
-  Slot make_slot(const Parameter<P>& parameter, std::vector<bool>& used) const {
+  MIEN_COLD Slot make_slot(const Parameter<P>& parameter, std::vector<bool>& used) const {
     Slot slot;
     slot.name = parameter.name;
     slot.shape = parameter.value.shape();
@@ -276,22 +252,22 @@ class OptimizerState {
 
   void check_lists(std::span<const Parameter<P>> parameters, std::span<const TensorView<P>> gradients) const {
     if (parameters.size() != slots_.size() || gradients.size() != slots_.size()) {
-      fail<ArgumentError>("optimizer: got " + std::to_string(parameters.size()) + " parameters and " +
-                          std::to_string(gradients.size()) + " gradients, its state is for " +
-                          std::to_string(slots_.size()));
+      fail<ArgumentError>({"optimizer: got ", parameters.size(), " parameters and ", gradients.size(),
+                           " gradients, its state is for ", slots_.size()});
     }
     for (std::size_t i = 0; i < slots_.size(); ++i) {
       const Slot& slot = slots_[i];
       const Parameter<P>& parameter = parameters[i];
       if (parameter.trainable() != slot.trained || parameter.value.shape() != slot.shape) {
-        fail<ArgumentError>("optimizer: \"" + parameter.name +
-                            "\" has been frozen, unfrozen or reshaped since the optimizer's state was made; make a new "
-                            "state");
+        fail<ArgumentError>(
+            {"optimizer: \"", parameter.name,
+             "\" has been frozen, unfrozen or reshaped since the optimizer's state was made; make a new "
+             "state"});
       }
       if (slot.trained && (!gradients[i] || gradients[i].shape() != slot.shape)) {
-        fail<ShapeError>("optimizer: the gradient of \"" + parameter.name + "\" is " +
-                         (gradients[i] ? gradients[i].shape().to_string() : std::string("missing")) + ", expected " +
-                         slot.shape.to_string());
+        fail<ShapeError>({"optimizer: the gradient of \"", parameter.name, "\" is ",
+                          (gradients[i] ? gradients[i].shape().to_string() : std::string("missing")), ", expected ",
+                          slot.shape});
       }
     }
   }
@@ -309,8 +285,8 @@ class OptimizerState {
     double sum = 0;
     for (std::size_t i = 0; i < pieces_.size(); ++i) {
       if (!std::isfinite(sums_[i])) {
-        fail<NumericError>("optimizer: the gradient of \"" + slots_[pieces_[i].parameter].name +
-                           "\" is not finite; a smaller learning rate or warm-up may help");
+        fail<NumericError>({"optimizer: the gradient of \"", slots_[pieces_[i].parameter].name,
+                            "\" is not finite; a smaller learning rate or warm-up may help"});
       }
       sum += sums_[i];
     }
@@ -359,7 +335,7 @@ class OptimizerState {
   }
 
   template <class Self, class F>
-  static void visit(Self& self, F& f) {
+  MIEN_COLD static void visit(Self& self, F& f) {
     const std::string first = self.has_second() ? "exp_avg." : "momentum_buffer.";
     for (auto& slot : self.slots_) {
       if (!slot.trained) continue;
@@ -376,3 +352,7 @@ class OptimizerState {
 };
 
 }  // namespace mien
+
+#ifndef MIEN_PRECOMPILED
+#include "mien/optim/impl/optimizer.hpp"
+#endif

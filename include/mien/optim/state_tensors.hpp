@@ -12,7 +12,7 @@ namespace mien::detail {
 /// empty where there is no such tensor. Everything is checked first: throws FormatError that lists all missing and
 /// mis-shaped tensors, and then nothing has changed.
 template <class State, class Find>
-void restore_tensors(State& state, const char* what, Find&& find) {
+MIEN_COLD void restore_tensors(State& state, const char* what, Find&& find) {
   std::string problems;
   state.for_each_tensor([&](const std::string& name, auto tensor) {
     const auto source = find(name);
@@ -23,8 +23,7 @@ void restore_tensors(State& state, const char* what, Find&& find) {
     }
   });
   if (!problems.empty()) {
-    fail<FormatError>(std::string(what) +
-                      ": the saved state is that of another network, or of other frozen layers:" + problems);
+    fail<FormatError>({what, ": the saved state is that of another network, or of other frozen layers:", problems});
   }
   state.for_each_tensor([&](const std::string& name, auto tensor) {
     const auto source = find(name);

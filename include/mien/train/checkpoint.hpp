@@ -23,12 +23,12 @@ struct TrainingState {
   History history;
 };
 
-inline Json to_json(const EpochReport& e) {
+MIEN_COLD inline Json to_json(const EpochReport& e) {
   return Json::array({e.epoch, e.train_loss, e.train_accuracy, e.validation_loss, e.validation_accuracy,
                       e.validation_macro_f1, e.learning_rate, e.seconds, e.images_per_second});
 }
 
-inline EpochReport epoch_from_json(JsonView j) {
+MIEN_COLD inline EpochReport epoch_from_json(JsonView j) {
   return {static_cast<int>(j[0].as_integer(1, 1'000'000)),
           j[1].as_number(),
           j[2].as_number(),
@@ -41,14 +41,15 @@ inline EpochReport epoch_from_json(JsonView j) {
 }
 
 template <class P>
-void save_checkpoint(const std::string& path, const std::string& settings, const TrainingState& state,
-                     std::span<const Parameter<P>> parameters, const OptimizerState<P>& optimizer,
-                     const WeightAverage<P>* average, Schedule& schedule, const std::vector<Tensor<P>>& best) {
+MIEN_COLD void save_checkpoint(const std::string& path, const std::string& settings, const TrainingState& state,
+                               std::span<const Parameter<P>> parameters, const OptimizerState<P>& optimizer,
+                               const WeightAverage<P>* average, Schedule& schedule,
+                               const std::vector<Tensor<P>>& best) {
   std::vector<SafetensorsEntry> entries;
   for (const Parameter<P>& p : parameters) {
     for (const P& value : p.value) {
       if (!std::isfinite(value))
-        fail<NumericError>("parameter " + p.name + " is not finite; the last checkpoint is kept");
+        fail<NumericError>({"parameter ", p.name, " is not finite; the last checkpoint is kept"});
     }
     entries.push_back(SafetensorsEntry::of("network." + p.name, p.value));
   }
@@ -86,23 +87,23 @@ void save_checkpoint(const std::string& path, const std::string& settings, const
 
 /// Throws FormatError if the file is damaged or no checkpoint, ArgumentError if it belongs to another run.
 template <class P>
-TrainingState load_checkpoint(const std::string& path, const std::string& settings, std::span<Parameter<P>> parameters,
-                              OptimizerState<P>& optimizer, WeightAverage<P>* average, Schedule& schedule,
-                              std::vector<Tensor<P>>& best) {
+MIEN_COLD TrainingState load_checkpoint(const std::string& path, const std::string& settings,
+                                        std::span<Parameter<P>> parameters, OptimizerState<P>& optimizer,
+                                        WeightAverage<P>* average, Schedule& schedule, std::vector<Tensor<P>>& best) {
   const SafetensorsFile file(path);
   const std::string* text = file.content().find_metadata("mien.checkpoint");
-  if (text == nullptr) fail<FormatError>(path + ": not a checkpoint of mien");
+  if (text == nullptr) fail<FormatError>({path, ": not a checkpoint of mien"});
   const Json json = Json::parse(*text, {.bytes = std::size_t{16} << 20, .nodes = 10'000'000});
   const std::string& saved = JsonView(json)["settings"].as_string();
   if (saved != settings) {
-    fail<ArgumentError>(path +
-                        ": the checkpoint of a run with other settings; go on with the same ones, or start anew "
-                        "in another folder\n  there: " +
-                        saved + "\n  here:  " + settings);
+    fail<ArgumentError>({path,
+                         ": the checkpoint of a run with other settings; go on with the same ones, or start anew "
+                         "in another folder\n  there: ",
+                         saved, "\n  here:  ", settings});
   }
   const auto find = [&](const std::string& name) -> const SafetensorsEntry& {
     const SafetensorsEntry* entry = file.content().find(name);
-    if (entry == nullptr) fail<FormatError>(path + ": no tensor \"" + name + "\"");
+    if (entry == nullptr) fail<FormatError>({path, ": no tensor \"", name, "\""});
     return *entry;
   };
   std::vector<Tensor<P>> values, best_values;
@@ -111,7 +112,7 @@ TrainingState load_checkpoint(const std::string& path, const std::string& settin
     values.push_back(read_tensor<P>(find("network." + p.name)));
     if (has_best) best_values.push_back(read_tensor<P>(find("best." + p.name)));
     if (values.back().shape() != p.value.shape() || (has_best && best_values.back().shape() != p.value.shape())) {
-      fail<FormatError>(path + ": tensor \"" + p.name + "\" has another shape");
+      fail<FormatError>({path, ": tensor \"", p.name, "\" has another shape"});
     }
   }
   std::vector<Tensor<P>> held;  // keeps what `find_state` returned alive

@@ -54,7 +54,7 @@ void for_each_prediction(const Sequential<T>& net, std::span<const Dataset* cons
   if (views.empty()) fail<ArgumentError>("nothing to evaluate: no view of a dataset");
   const index_t samples = views[0]->size();
   const Shape output = net.output_shape();
-  if (output.rank() != 1) fail<ShapeError>("a classifier gives (classes), this network " + output.to_string());
+  if (output.rank() != 1) fail<ShapeError>({"a classifier gives (classes), this network ", output});
   Tensor<T> converted, logits(output.with_batch(batch));
   Tensor<float> one(output.with_batch(batch)), mean(output.with_batch(batch));
   std::vector<std::unique_ptr<Batches>> streams;
@@ -97,9 +97,9 @@ Evaluation evaluate(const Sequential<T>& net, const Dataset& dataset, Workspace&
     if (!std::all_of(y.begin(), y.end(), [](T value) { return std::isfinite(static_cast<parameter_t<T>>(value)); })) {
       detail::NonFiniteFinder<T> finder;
       net.infer(x, y, workspace, {first_layer}, &finder);
-      fail<NumericError>("evaluation: the network's answers are not finite: " +
-                         (finder.found.empty() ? "an input is not" : finder.found) +
-                         ". What was saved before is kept; if it came so in training, try a smaller learning rate");
+      fail<NumericError>({"evaluation: the network's answers are not finite: ",
+                          (finder.found.empty() ? "an input is not" : finder.found),
+                          ". What was saved before is kept; if it came so in training, try a smaller learning rate"});
     }
     result.add_logits(TensorView<const T>(y), b->labels);
   }

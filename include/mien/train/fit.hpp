@@ -1,11 +1,11 @@
 // fit: the training loop, with validation, checkpoints and resume.
 #pragma once
 
-#include <chrono>
 #include <type_traits>
 
 #include "mien/train/checkpoint.hpp"
 #include "mien/train/evaluate.hpp"
+#include "mien/train/progress.hpp"
 
 namespace mien {
 
@@ -52,7 +52,7 @@ class Trainer {
  public:
   using P = parameter_t<T>;
 
-  Trainer(Sequential<T>& net, const Optimizer& optimizer, const Dataset& train, const FitOptions& options)
+  MIEN_COLD Trainer(Sequential<T>& net, const Optimizer& optimizer, const Dataset& train, const FitOptions& options)
       : net_(net),
         train_(train),
         options_(options),
@@ -62,8 +62,7 @@ class Trainer {
     check();
     batches_ = options.drop_last ? train.size() / options.batch : (train.size() + options.batch - 1) / options.batch;
     if (batches_ == 0) {
-      fail<ArgumentError>("no full batch of " + std::to_string(options.batch) + " in " + std::to_string(train.size()) +
-                          " samples");
+      fail<ArgumentError>({"no full batch of ", options.batch, " in ", train.size(), " samples"});
     }
     schedule_ = schedule_.scaled(static_cast<double>(batches_));
     if (options.average_decay > 0) average_.emplace(options.average_decay, std::as_const(net).parameters());
@@ -76,7 +75,7 @@ class Trainer {
     dlogits_ = Tensor<T>(out.with_batch(options.batch));
   }
 
-  History run() {
+  MIEN_COLD History run() {
     if (options_.resume && !options_.checkpoint.empty() && file_exists(options_.checkpoint)) {
       state_ = load_checkpoint<P>(options_.checkpoint, settings(), net_.parameters(), optimizer_,
                                   average_ ? &*average_ : nullptr, schedule_, best_);
@@ -96,15 +95,13 @@ class Trainer {
   }
 
  private:
-  using Clock = std::chrono::steady_clock;
-
   Range range() const { return {options_.first_layer, -1}; }
 
-  void check() const {
+  MIEN_COLD void check() const {
     const FitOptions& o = options_;
     if (!net_.built()) fail<ArgumentError>("build the network before training it");
-    if (o.epochs < 1) fail<ArgumentError>("epochs is " + std::to_string(o.epochs) + ", expected at least 1");
-    if (o.batch < 1) fail<ArgumentError>("batch is " + std::to_string(o.batch) + ", expected at least 1");
+    if (o.epochs < 1) fail<ArgumentError>({"epochs is ", o.epochs, ", expected at least 1"});
+    if (o.batch < 1) fail<ArgumentError>({"batch is ", o.batch, ", expected at least 1"});
     if (o.patience < 0) fail<ArgumentError>("patience must not be negative");
     if (o.first_layer < 0 || o.first_layer >= net_.layer_count()) fail<ArgumentError>("first_layer is no layer");
     if (train_.size() == 0) fail<ArgumentError>("the training set is empty");
@@ -112,12 +109,11 @@ class Trainer {
     const auto fits = [&](const Dataset& d, const char* which) {
       const Shape& input = net_.shape_after(o.first_layer);
       if (d.shape() != input) {
-        fail<ShapeError>(std::string("the ") + which + " set has samples of shape " + d.shape().to_string() +
-                         ", the network takes " + input.to_string());
+        fail<ShapeError>({"the ", which, " set has samples of shape ", d.shape(), ", the network takes ", input});
       }
       if (net_.output_shape() != Shape{d.classes()}) {
-        fail<ShapeError>(std::string("the ") + which + " set has " + std::to_string(d.classes()) +
-                         " classes, the network gives " + net_.output_shape().to_string());
+        fail<ShapeError>(
+            {"the ", which, " set has ", d.classes(), " classes, the network gives ", net_.output_shape()});
       }
     };
     fits(train_, "training");
@@ -126,13 +122,13 @@ class Trainer {
     for (const auto& p : net_.parameters()) any = any || p.trainable();
     if (!any) fail<ArgumentError>("nothing to train: every parameter is frozen");
     if (o.first_layer > net_.frozen_prefix()) {
-      fail<ArgumentError>("first_layer is " + std::to_string(o.first_layer) + ", but only the first " +
-                          std::to_string(net_.frozen_prefix()) + " layers are frozen: freeze those left out");
+      fail<ArgumentError>({"first_layer is ", o.first_layer, ", but only the first ", net_.frozen_prefix(),
+                           " layers are frozen: freeze those left out"});
     }
   }
 
   /// All that decides what a run computes, as text.
-  std::string settings() const {
+  MIEN_COLD std::string settings() const {
     const FitOptions& o = options_;
     const Optimizer& opt = optimizer_.optimizer();
     std::string text = "seed " + std::to_string(o.seed);
@@ -187,10 +183,10 @@ class Trainer {
                              .mixup_alpha = options_.mixup_alpha,
                              .prefetch = 2,
                              .threads = 1});
-    auto start = Clock::now();
+    double start = clock_seconds();
     const auto account = [&] {
-      const auto now = Clock::now();
-      state_.seconds += std::chrono::duration<double>(now - start).count();
+      const double now = clock_seconds();
+      state_.seconds += now - start;
       start = now;
     };
     while (const Batch* b = batches.next()) {
@@ -201,7 +197,7 @@ class Trainer {
       if (options_.checkpoint_batches > 0 && !options_.checkpoint.empty() &&
           state_.batch % options_.checkpoint_batches == 0 && state_.batch < batches_) {
         write_checkpoint();
-        start = Clock::now();
+        start = clock_seconds();
       }
     }
   }
@@ -216,10 +212,9 @@ class Trainer {
     if (!std::isfinite(loss)) {
       NonFiniteFinder<T> finder;
       net_.forward(x, y, workspace_, seed, step, range(), &finder);
-      fail<NumericError>("the loss is not finite in epoch " + std::to_string(state_.epoch + 1) + ", batch " +
-                         std::to_string(state_.batch + 1) + ": " +
-                         (finder.found.empty() ? "every layer's output is finite" : finder.found) +
-                         "; try a smaller learning rate. The last checkpoint is kept.");
+      fail<NumericError>({"the loss is not finite in epoch ", state_.epoch + 1, ", batch ", state_.batch + 1, ": ",
+                          (finder.found.empty() ? "every layer's output is finite" : finder.found),
+                          "; try a smaller learning rate. The last checkpoint is kept."});
     }
     for (index_t r = 0; r < b.count; ++r) {
       index_t best = 0;
@@ -260,7 +255,7 @@ class Trainer {
   }
 
   /// Validates, saves, reports; returns whether to go on.
-  bool finish_epoch() {
+  MIEN_COLD bool finish_epoch() {
     const BatchReport last = batch_report();
     EpochReport report{.epoch = last.epoch,
                        .train_loss = last.loss,
@@ -312,7 +307,7 @@ class Trainer {
     return options_.patience > 0 && options_.validation && state_.bad_epochs >= options_.patience;
   }
 
-  void write_checkpoint() {
+  MIEN_COLD void write_checkpoint() {
     save_checkpoint<P>(options_.checkpoint, settings(), state_, std::as_const(net_).parameters(), optimizer_,
                        average_ ? &*average_ : nullptr, schedule_, best_);
   }

@@ -41,12 +41,7 @@ class Evaluation {
   static constexpr int calibration_bins = 15;
 
   /// Throws ArgumentError for fewer than one class or more than 65,536 (the confusion matrix is held whole).
-  explicit Evaluation(index_t classes) : classes_(classes) {
-    if (classes < 1 || classes > 65536) {
-      fail<ArgumentError>("evaluation: " + std::to_string(classes) + " classes, expected 1 to 65536");
-    }
-    confusion_.assign(static_cast<std::size_t>(classes * classes), 0);
-  }
+  explicit Evaluation(index_t classes);
 
   /// Adds samples by their logits (n, classes). Throws ShapeError where sizes do not fit, ArgumentError for a label
   /// outside 0..classes-1, NumericError for a row that gives no probabilities (NaN, +infinity); nothing has been added
@@ -75,19 +70,7 @@ class Evaluation {
   }
 
   /// Adds the samples of another evaluation, as if they came after those of this one.
-  void merge(const Evaluation& other) {
-    if (other.classes_ != classes_) {
-      fail<ArgumentError>("evaluation: cannot merge one of " + std::to_string(other.classes_) +
-                          " classes into one of " + std::to_string(classes_));
-    }
-    count_ += other.count_;
-    loss_ += other.loss_;
-    for (std::size_t i = 0; i < confusion_.size(); ++i) confusion_[i] += other.confusion_[i];
-    for (std::size_t i = 0; i < bins_.size(); ++i) {
-      bins_[i].confidence += other.bins_[i].confidence;
-      bins_[i].correct += other.bins_[i].correct;
-    }
-  }
+  void merge(const Evaluation& other);
 
   index_t classes() const { return classes_; }
   index_t count() const { return count_; }
@@ -101,45 +84,16 @@ class Evaluation {
   /// Mean of -log(probability of the label).
   double loss() const { return ratio(loss_, static_cast<double>(count_)); }
   /// Share of samples taken for their class.
-  double accuracy() const {
-    index_t correct = 0;
-    for (index_t c = 0; c < classes_; ++c) correct += confusion(c, c);
-    return ratio(static_cast<double>(correct), static_cast<double>(count_));
-  }
-  ClassMetrics of_class(index_t c) const {
-    ClassMetrics m;
-    m.correct = confusion(c, c);
-    for (index_t other = 0; other < classes_; ++other) {
-      m.support += confusion(c, other);
-      m.predicted += confusion(other, c);
-    }
-    m.precision = ratio(static_cast<double>(m.correct), static_cast<double>(m.predicted));
-    m.recall = ratio(static_cast<double>(m.correct), static_cast<double>(m.support));
-    m.f1 = ratio(2 * static_cast<double>(m.correct), static_cast<double>(m.support + m.predicted));
-    return m;
-  }
+  double accuracy() const;
+  ClassMetrics of_class(index_t c) const;
   /// Mean F1 over the classes that occur among the labels. (Over all classes, a class that is absent from a small test
   /// set would count as a failure.)
-  double macro_f1() const {
-    double sum = 0;
-    double present = 0;
-    for (index_t c = 0; c < classes_; ++c) {
-      const ClassMetrics m = of_class(c);
-      if (m.support == 0) continue;
-      sum += m.f1;
-      present += 1;
-    }
-    return ratio(sum, present);
-  }
+  double macro_f1() const;
   /// Expected calibration error (Guo et al., arXiv 1706.04599): samples go into 15 equal bins (0, 1/15], (1/15, 2/15],
   /// ... by the probability of the predicted class; the error is the mean over samples of how far their bin's accuracy
   /// lies from its mean probability.
-  double calibration_error() const {
-    double sum = 0;
-    for (const Bin& bin : bins_) sum += std::abs(bin.correct - bin.confidence);
-    return ratio(sum, static_cast<double>(count_));
-  }
-  Metrics metrics() const { return {count_, loss(), accuracy(), macro_f1(), calibration_error()}; }
+  double calibration_error() const;
+  Metrics metrics() const;
 
  private:
   struct Bin {
@@ -159,16 +113,14 @@ class Evaluation {
     const Shape& shape = rows.shape();
     const auto n = static_cast<index_t>(labels.size());
     if (shape != Shape{n, classes_}) {
-      fail<ShapeError>("evaluation: got " + shape.to_string() + " with " + std::to_string(n) + " labels, expected " +
-                       Shape{n, classes_}.to_string());
+      fail<ShapeError>({"evaluation: got ", shape, " with ", n, " labels, expected ", Shape{n, classes_}.to_string()});
     }
     std::vector<double> p(static_cast<std::size_t>(classes_));
     std::vector<Sample> samples(labels.size());
     for (index_t r = 0; r < n; ++r) {
       const int label = labels[static_cast<std::size_t>(r)];
       if (label < 0 || label >= classes_) {
-        fail<ArgumentError>("evaluation: label " + std::to_string(label) + " of sample " + std::to_string(count_ + r) +
-                            " is not in 0.." + std::to_string(classes_ - 1));
+        fail<ArgumentError>({"evaluation: label ", label, " of sample ", count_ + r, " is not in 0..", classes_ - 1});
       }
       const auto loss = read_row(rows.data() + r * classes_, classes_, p.data());
       Sample& sample = samples[static_cast<std::size_t>(r)];
@@ -177,8 +129,7 @@ class Evaluation {
       }
       for (double value : p) {
         if (!std::isfinite(value)) {
-          fail<NumericError>("evaluation: the network's answer to sample " + std::to_string(count_ + r) +
-                             " is not finite");
+          fail<NumericError>({"evaluation: the network's answer to sample ", count_ + r, " is not finite"});
         }
       }
       sample.confidence = p[static_cast<std::size_t>(sample.prediction)];
@@ -187,15 +138,7 @@ class Evaluation {
     for (std::size_t r = 0; r < samples.size(); ++r) record(samples[r], labels[r]);
   }
 
-  void record(const Sample& sample, index_t label) {
-    ++count_;
-    loss_ += sample.loss;
-    ++confusion_[static_cast<std::size_t>(label * classes_ + sample.prediction)];
-    const double place = std::ceil(sample.confidence * calibration_bins) - 1;
-    Bin& bin = bins_[static_cast<std::size_t>(std::clamp(place, 0.0, calibration_bins - 1.0))];
-    bin.confidence += sample.confidence;
-    bin.correct += sample.prediction == label ? 1 : 0;
-  }
+  void record(const Sample& sample, index_t label);
 
   index_t classes_;
   index_t count_ = 0;
@@ -205,3 +148,7 @@ class Evaluation {
 };
 
 }  // namespace mien
+
+#ifndef MIEN_PRECOMPILED
+#include "mien/train/impl/metrics.hpp"
+#endif

@@ -111,7 +111,7 @@ class JpegCheck {
   };
 
   [[noreturn]] void refuse(const std::string& reason) const {
-    fail<FormatError>("JPEG, byte " + std::to_string(position_) + ": " + reason);
+    fail<FormatError>({"JPEG, byte ", position_, ": ", reason});
   }
 
   int take8() {

@@ -102,7 +102,7 @@ class PngCheck {
     return text;
   }
   [[noreturn]] void refuse(const std::string& reason) const {
-    fail<FormatError>("PNG, byte " + std::to_string(position_) + ": " + reason);
+    fail<FormatError>({"PNG, byte ", position_, ": ", reason});
   }
   std::uint32_t number(std::size_t at) const {
     std::uint32_t value = 0;

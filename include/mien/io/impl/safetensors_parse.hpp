@@ -1,7 +1,10 @@
 // Reading safetensors: definitions for mien/io/safetensors.hpp. Private.
 #pragma once
 
+#include "mien/io/crc32c.hpp"
+#include "mien/io/json_text.hpp"
 #include "mien/io/safetensors.hpp"
+#include "mien/io/support.hpp"
 
 namespace mien {
 namespace detail {
@@ -16,7 +19,7 @@ class SafetensorsParser {
         data_(bytes.subspan(prefix + header_.size())),
         in_(header_, what, prefix) {}
 
-  Safetensors parse() {
+  MIEN_COLD Safetensors parse() {
     bool has_metadata = false;
     in_.expect('{');
     bool more = !in_.accept('}');
@@ -42,8 +45,8 @@ class SafetensorsParser {
  private:
   static constexpr std::size_t prefix = 8;
 
-  [[noreturn, gnu::noinline]] void error(std::initializer_list<Piece> message) const {
-    fail_with<FormatError>({what_, ": ", join(message)});
+  MIEN_COLD [[noreturn]] void error(std::initializer_list<Piece> message) const {
+    fail<FormatError>({what_, ": ", join(message)});
   }
 
   std::string_view header_of(std::span<const std::byte> bytes) const {
@@ -74,7 +77,7 @@ class SafetensorsParser {
     return number.integer;
   }
 
-  void read_metadata() {
+  MIEN_COLD void read_metadata() {
     std::vector<std::string> keys;
     in_.expect('{');
     bool more = !in_.accept('}');
@@ -91,7 +94,7 @@ class SafetensorsParser {
     if (const std::string* const twice = find_twice(keys)) error({in_quotes(*twice), " stands twice in the metadata"});
   }
 
-  void read_entry(std::string name, std::size_t at) {
+  MIEN_COLD void read_entry(std::string name, std::size_t at) {
     if (result_.entries_.size() == options_.max_tensors) {
       in_.error_at(at, {"more than ", options_.max_tensors, " tensors"});
     }
@@ -130,7 +133,7 @@ class SafetensorsParser {
     in_.error_at(at, {"unknown dtype ", in_quotes(name), " in tensor ", in_quotes(entry.name)});
   }
 
-  void read_shape(SafetensorsEntry& entry) {
+  MIEN_COLD void read_shape(SafetensorsEntry& entry) {
     in_.expect('[');
     bool more = !in_.accept(']');
     for (; more; more = in_.more(']')) {
@@ -141,7 +144,7 @@ class SafetensorsParser {
     }
   }
 
-  void read_offsets(std::int64_t* offsets) {
+  MIEN_COLD void read_offsets(std::int64_t* offsets) {
     in_.expect('[');
     offsets[0] = whole_number();
     in_.expect(',');
@@ -150,7 +153,7 @@ class SafetensorsParser {
   }
 
   /// Checks size and place of an entry in the data, and points it there.
-  void place(SafetensorsEntry& entry, std::int64_t begin, std::int64_t end, std::size_t at) {
+  MIEN_COLD void place(SafetensorsEntry& entry, std::int64_t begin, std::int64_t end, std::size_t at) {
     const std::int64_t bytes = stored_bytes(entry);
     if (bytes == too_large) in_.error_at(at, {entry.describe(), " is larger than can be addressed"});
     if (bytes == broken_byte) in_.error_at(at, {entry.describe(), " ends within a byte"});
@@ -166,7 +169,7 @@ class SafetensorsParser {
 
   static const SafetensorsEntry* entries(const void* context) { return static_cast<const SafetensorsEntry*>(context); }
 
-  void check_names() {
+  MIEN_COLD void check_names() {
     const SafetensorsEntry* const all = result_.entries_.data();
     result_.by_name_ =
         sorted_indices(result_.entries_.size(), all, [](const void* context, std::size_t a, std::size_t b) {
@@ -180,7 +183,7 @@ class SafetensorsParser {
   }
 
   /// No hole, no overlap, no rest: nothing can hide in the file, and no byte is read as two tensors.
-  void check_cover() const {
+  MIEN_COLD void check_cover() const {
     const SafetensorsEntry* const all = result_.entries_.data();
     const auto order =
         sorted_indices(result_.entries_.size(), all, [](const void* context, std::size_t a, std::size_t b) {
@@ -210,7 +213,7 @@ class SafetensorsParser {
     }
   }
 
-  void compare(const char* part, const std::string& stored, std::uint32_t crc) const {
+  MIEN_COLD void compare(const char* part, const std::string& stored, std::uint32_t crc) const {
     if (stored == checksum_text(crc)) return;
     error({"the checksum of its ", part, " is ", checksum_text(crc), ", not ", in_quotes(stored),
            ": the file is damaged. If another program changed it on purpose, let that leave ", data_checksum_key,
@@ -228,9 +231,15 @@ class SafetensorsParser {
 
 }  // namespace detail
 
-[[gnu::noinline]] inline Safetensors parse_safetensors(std::span<const std::byte> bytes,
-                                                       const SafetensorsOptions& options, std::string_view what) {
+MIEN_COLD MIEN_BODY Safetensors parse_safetensors(std::span<const std::byte> bytes, const SafetensorsOptions& options,
+                                                  std::string_view what) {
   return detail::SafetensorsParser(bytes, options, what).parse();
 }
+
+#if MIEN_HAS_FILES
+MIEN_COLD MIEN_BODY SafetensorsFile::SafetensorsFile(const std::string& path, const SafetensorsOptions& options,
+                                                     std::size_t max_bytes)
+    : bytes_(read_file(path, max_bytes)), content_(parse_safetensors(bytes_, options, path)) {}
+#endif
 
 }  // namespace mien

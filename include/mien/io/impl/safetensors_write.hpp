@@ -1,7 +1,10 @@
 // Writing safetensors: definitions for mien/io/safetensors.hpp. Private.
 #pragma once
 
+#include "mien/io/crc32c.hpp"
+#include "mien/io/json_text.hpp"
 #include "mien/io/safetensors.hpp"
+#include "mien/io/support.hpp"
 
 namespace mien {
 namespace detail {
@@ -12,45 +15,46 @@ struct SafetensorsLayout {
   std::vector<std::size_t> order;
 };
 
-inline void check_writable(const SafetensorsEntry& entry) {
+MIEN_COLD MIEN_BODY void check_writable(const SafetensorsEntry& entry) {
   const std::string& name = entry.name;
   if (name.empty() || name == "__metadata__" || name.find('\0') != std::string::npos || !is_utf8(name)) {
-    fail_with<ArgumentError>({"a tensor cannot be saved as ", in_quotes(name),
-                              ": names are UTF-8, not empty, without NUL, and not \"__metadata__\""});
+    fail<ArgumentError>({"a tensor cannot be saved as ", in_quotes(name),
+                         ": names are UTF-8, not empty, without NUL, and not \"__metadata__\""});
   }
   if (entry.rank < 0 || entry.rank > SafetensorsEntry::max_rank) {
-    fail_with<ArgumentError>(
+    fail<ArgumentError>(
         {"tensor ", in_quotes(name), " has rank ", entry.rank, ": files hold 0 to ", SafetensorsEntry::max_rank});
   }
   bool fits = true;
   for (std::size_t i = 0; i < static_cast<std::size_t>(entry.rank); ++i) fits = fits && entry.extents[i] >= 0;
   const std::int64_t bytes = fits ? stored_bytes(entry) : too_large;
   if (bytes < 0 || static_cast<std::size_t>(bytes) != entry.bytes.size()) {
-    fail_with<ArgumentError>({entry.describe(), " does not fit the ", entry.bytes.size(), " bytes given for it"});
+    fail<ArgumentError>({entry.describe(), " does not fit the ", entry.bytes.size(), " bytes given for it"});
   }
 }
 
-inline void append_pair(std::string& head, std::string_view key, std::string_view value) {
+MIEN_COLD MIEN_BODY void append_pair(std::string& head, std::string_view key, std::string_view value) {
   append_json_string(head, key);
   head += ':';
   append_json_string(head, value);
 }
 
 /// Appends the metadata with both checksums; returns where the digits of the header's begin in `head`.
-inline std::size_t append_metadata(std::string& head, const SafetensorsMetadata& metadata, std::uint32_t data_crc) {
+MIEN_COLD MIEN_BODY std::size_t append_metadata(std::string& head, const SafetensorsMetadata& metadata,
+                                                std::uint32_t data_crc) {
   std::vector<std::string> keys;
   head += "\"__metadata__\":{";
   for (const auto& [key, value] : metadata) {
     if (key == data_checksum_key || key == header_checksum_key) continue;
     if (!is_utf8(key) || !is_utf8(value)) {
-      fail_with<ArgumentError>({"the metadata ", in_quotes(key), " cannot be saved: it is not UTF-8"});
+      fail<ArgumentError>({"the metadata ", in_quotes(key), " cannot be saved: it is not UTF-8"});
     }
     keys.push_back(key);
     append_pair(head, key, value);
     head += ',';
   }
   if (const std::string* const twice = find_twice(keys)) {
-    fail_with<ArgumentError>({"the metadata name ", in_quotes(*twice), " stands twice"});
+    fail<ArgumentError>({"the metadata name ", in_quotes(*twice), " stands twice"});
   }
   append_pair(head, data_checksum_key, checksum_text(data_crc));
   head += ',';
@@ -59,7 +63,7 @@ inline std::size_t append_metadata(std::string& head, const SafetensorsMetadata&
   return head.size() - 2 - no_checksum.size();
 }
 
-inline void append_entry(std::string& head, const SafetensorsEntry& entry, std::size_t offset) {
+MIEN_COLD MIEN_BODY void append_entry(std::string& head, const SafetensorsEntry& entry, std::size_t offset) {
   append_json_string(head, entry.name);
   head += join({":{\"dtype\":\"", dtype_name(entry.dtype), "\",\"shape\":["});
   for (std::size_t i = 0; i < static_cast<std::size_t>(entry.rank); ++i) {
@@ -68,8 +72,8 @@ inline void append_entry(std::string& head, const SafetensorsEntry& entry, std::
   head += join({"],\"data_offsets\":[", offset, ",", offset + entry.bytes.size(), "]}"});
 }
 
-[[gnu::noinline]] inline SafetensorsLayout lay_out_safetensors(std::span<const SafetensorsEntry> entries,
-                                                               const SafetensorsMetadata& metadata) {
+MIEN_COLD MIEN_BODY SafetensorsLayout lay_out_safetensors(std::span<const SafetensorsEntry> entries,
+                                                          const SafetensorsMetadata& metadata) {
   SafetensorsLayout layout;
   std::vector<std::string> names;
   for (const SafetensorsEntry& entry : entries) {
@@ -77,7 +81,7 @@ inline void append_entry(std::string& head, const SafetensorsEntry& entry, std::
     names.push_back(entry.name);
   }
   if (const std::string* const twice = find_twice(names)) {
-    fail_with<ArgumentError>({"two tensors are named ", in_quotes(*twice)});
+    fail<ArgumentError>({"two tensors are named ", in_quotes(*twice)});
   }
   layout.order = sorted_indices(entries.size(), entries.data(), [](const void* context, std::size_t i, std::size_t k) {
     const SafetensorsEntry &a = static_cast<const SafetensorsEntry*>(context)[i],
@@ -104,9 +108,9 @@ inline void append_entry(std::string& head, const SafetensorsEntry& entry, std::
   const SafetensorsOptions limits;
   if (length > limits.max_header_bytes || entries.size() > limits.max_tensors ||
       metadata.size() + 2 > limits.max_metadata) {
-    fail_with<ArgumentError>({"too much for one file: ", entries.size(), " tensors (at most ", limits.max_tensors,
-                              ") and ", metadata.size(), " metadata (at most ", limits.max_metadata - 2,
-                              ") with names and shapes of ", length, " bytes (at most ", limits.max_header_bytes, ")"});
+    fail<ArgumentError>({"too much for one file: ", entries.size(), " tensors (at most ", limits.max_tensors, ") and ",
+                         metadata.size(), " metadata (at most ", limits.max_metadata - 2, ") with names and shapes of ",
+                         length, " bytes (at most ", limits.max_header_bytes, ")"});
   }
   std::memcpy(head.data(), &length, prefix);
   const auto bytes = std::as_bytes(std::span(head));
@@ -119,8 +123,8 @@ inline void append_entry(std::string& head, const SafetensorsEntry& entry, std::
 
 }  // namespace detail
 
-inline std::vector<std::byte> safetensors_bytes(std::span<const SafetensorsEntry> entries,
-                                                const SafetensorsMetadata& metadata) {
+MIEN_COLD MIEN_BODY std::vector<std::byte> safetensors_bytes(std::span<const SafetensorsEntry> entries,
+                                                             const SafetensorsMetadata& metadata) {
   const detail::SafetensorsLayout layout = detail::lay_out_safetensors(entries, metadata);
   std::size_t size = layout.head.size();
   for (const SafetensorsEntry& entry : entries) size += entry.bytes.size();
@@ -136,8 +140,8 @@ inline std::vector<std::byte> safetensors_bytes(std::span<const SafetensorsEntry
 }
 
 #if MIEN_HAS_FILES
-inline void write_safetensors(const std::string& path, std::span<const SafetensorsEntry> entries,
-                              const SafetensorsMetadata& metadata) {
+MIEN_COLD MIEN_BODY void write_safetensors(const std::string& path, std::span<const SafetensorsEntry> entries,
+                                           const SafetensorsMetadata& metadata) {
   const detail::SafetensorsLayout layout = detail::lay_out_safetensors(entries, metadata);
   std::vector<std::span<const std::byte>> chunks;
   chunks.push_back(std::as_bytes(std::span(layout.head.data(), layout.head.size())));

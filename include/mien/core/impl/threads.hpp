@@ -1,0 +1,128 @@
+// Threads: definitions for mien/core/threads.hpp. Private.
+#pragma once
+
+#include "mien/core/threads.hpp"
+
+#if MIEN_HAS_THREADS
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+#endif
+
+namespace mien {
+
+#if MIEN_HAS_THREADS
+
+struct Threads::Pool {
+  /// Waking a sleeper costs as much as a small layer's work, so those who wait look around for a while first (some 50
+  /// us), unless there are more of them than cores.
+  static constexpr int glances = 1000;
+
+  std::atomic<bool> busy{false};  // taken by the caller of the running parallel_for
+  std::atomic<std::uint32_t> generation{0};
+  std::atomic<int> active{0};  // workers that have not finished this generation
+  bool stop = false;
+  int patience = 0;
+  Call call = nullptr;
+  void* object = nullptr;
+  index_t n = 0;
+  std::atomic<index_t> next{0};
+  std::mutex mutex;  // of the error
+  std::exception_ptr error;
+  std::vector<std::thread> workers;
+
+  /// Returns when `value` is no longer `old`.
+  template <class V>
+  void await_change(const std::atomic<V>& value, V old) const {
+    for (int i = 0; i < patience; ++i) {
+      if (value.load(std::memory_order_acquire) != old) return;
+#if defined(__x86_64__) || defined(__i386__)
+      __builtin_ia32_pause();
+#endif
+    }
+    value.wait(old, std::memory_order_acquire);
+  }
+
+  void work() {
+    for (index_t i = next.fetch_add(1); i < n; i = next.fetch_add(1)) {
+#if MIEN_HAS_EXCEPTIONS
+      try {
+        call(object, i);
+      } catch (...) {
+        const std::lock_guard lock(mutex);
+        if (!error) error = std::current_exception();
+        next.store(n);
+      }
+#else
+      call(object, i);
+#endif
+    }
+  }
+
+  void loop() {
+    for (std::uint32_t seen = 0;; ++seen) {
+      await_change(generation, seen);
+      if (stop) return;
+      work();
+      if (active.fetch_sub(1, std::memory_order_acq_rel) == 1) active.notify_one();
+    }
+  }
+
+  void start() {
+    generation.fetch_add(1, std::memory_order_acq_rel);
+    generation.notify_all();
+  }
+};
+
+MIEN_BODY Threads::Threads(int count) {
+  if (count < 0 || count > 1024) fail<ArgumentError>({"thread count ", count, " is not in 0..1024"});
+  const auto cores = static_cast<int>(std::thread::hardware_concurrency());
+  count_ = count > 0 ? count : (cores > 0 ? cores : 1);
+  if (count_ == 1) return;
+  pool_ = std::make_unique<Pool>();
+  pool_->patience = count_ <= cores ? Pool::glances : 0;
+  for (int i = 1; i < count_; ++i) pool_->workers.emplace_back([pool = pool_.get()] { pool->loop(); });
+}
+
+MIEN_BODY Threads::~Threads() {
+  if (!pool_) return;
+  pool_->stop = true;
+  pool_->start();
+  for (std::thread& worker : pool_->workers) worker.join();
+}
+
+MIEN_BODY void Threads::run(index_t n, Call call, void* object) const {
+  if (!pool_ || n < 2 || pool_->busy.exchange(true)) {
+    for (index_t i = 0; i < n; ++i) call(object, i);
+    return;
+  }
+  Pool& pool = *pool_;
+  pool.call = call;
+  pool.object = object;
+  pool.n = n;
+  pool.next.store(0);
+  pool.active.store(count_ - 1);
+  pool.start();
+  pool.work();
+  for (int left = pool.active.load(std::memory_order_acquire); left > 0;
+       left = pool.active.load(std::memory_order_acquire))
+    pool.await_change(pool.active, left);
+  const std::exception_ptr error = std::exchange(pool.error, nullptr);
+  pool.busy.store(false);
+  if (error) std::rethrow_exception(error);
+}
+
+#else
+
+MIEN_BODY Threads::Threads(int) {}
+MIEN_BODY Threads::~Threads() {}
+MIEN_BODY void Threads::run(index_t n, Call call, void* object) const {
+  for (index_t i = 0; i < n; ++i) call(object, i);
+}
+
+#endif
+
+}  // namespace mien
