@@ -4,7 +4,7 @@ include(CMakePackageConfigHelpers)
 set(mien_package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/mien")
 
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/mien" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" FILES_MATCHING
-        PATTERN "*.hpp" PATTERN "*.inc")
+        PATTERN "*.hpp" PATTERN "*.inc" PATTERN "precompiled.cpp")
 foreach(part fer cascade photo)
   install(DIRECTORY "${PROJECT_SOURCE_DIR}/examples/${part}"
           DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/mien-examples" FILES_MATCHING PATTERN "*.hpp" PATTERN "*.inc")
