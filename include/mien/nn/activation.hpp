@@ -83,8 +83,9 @@ struct Relu {
     const auto* up = reinterpret_cast<const Bits*>(dy.data());
     auto* down = reinterpret_cast<Bits*>(dx.data());
     kernels::for_each_index(pass.threads(), y.size(), [=](index_t i) MIEN_INLINE {
+      const Bits value = up[i];  // read in any case: else GCC leaves the loop scalar
       // Positive: from the smallest positive number to infinity.
-      down[i] = static_cast<Bits>(out[i] - 1) < bits_of<T>::infinity ? up[i] : Bits{0};
+      down[i] = static_cast<Bits>(out[i] - 1) < bits_of<T>::infinity ? value : Bits{0};
     });
   }
 

@@ -4,6 +4,7 @@ The folder with the built programs is the first argument of each test, or stands
 """
 import json
 import os
+import resource
 import re
 import shutil
 import struct
@@ -65,8 +66,9 @@ class Results:
 class Run:
     """One finished run of a program."""
 
-    def __init__(self, status, out, err, seconds, command):
-        self.status, self.out, self.err, self.seconds, self.command = status, out, err, seconds, command
+    def __init__(self, status, out, err, seconds, processor, command):
+        self.status, self.out, self.err, self.command = status, out, err, command
+        self.seconds, self.processor = seconds, processor  # on the clock; of the processor, which other work leaves alone
 
     def json(self):
         """The last line of standard output, which must be one JSON object."""
@@ -78,18 +80,19 @@ class Run:
         return "`%s` gave status %s and %r" % (" ".join(self.command), self.status, self.err.strip()[-600:])
 
 
-def run(program, *arguments, wrapper=(), timeout=300, folder=None, **options):
+def run(program, *arguments, wrapper=(), timeout=1200, folder=None, **options):
     path = os.path.join(folder or BIN, program)
     command = [*wrapper, path, *(str(a) for a in arguments)]
-    started = time.time()
+    started, before = time.time(), resource.getrusage(resource.RUSAGE_CHILDREN)
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
                               timeout=timeout, **options)
         status, out, err = done.returncode, done.stdout, done.stderr
     except subprocess.TimeoutExpired as late:
         status, out, err = "no end after %d s" % timeout, late.stdout or b"", late.stderr or b""
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return Run(status, out.decode(errors="replace"), err.decode(errors="replace"), time.time() - started,
-               [program, *command[len(wrapper) + 1:]])
+               after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, [program, *command[len(wrapper) + 1:]])
 
 
 def must(finished):
