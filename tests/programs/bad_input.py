@@ -482,14 +482,17 @@ def loss_cases():
     arguments = ["--data", good_csv, "--model", "tiny", "--batch", 7, "--threads", 1, "--out", out, "--augment", "none",
                  "--optimizer", "sgd", "--learning-rate", 1e4, "--schedule", "cosine:warmup=300", "--epochs", 600]
     finished = run("train_fer", *arguments)
-    results.check("loss not finite after good epochs", problems_of(finished, "not finite", "kept", seconds=60) +
-                  ([] if "layer '" in finished.err or "parameter " in finished.err else ["names nothing"]))
+    def problems(finished):
+        named = "layer '" in finished.err or "parameter " in finished.err
+        return problems_of(finished, "not finite", "kept", seconds=60) + ([] if named else ["names nothing"])
+
+    results.check("loss not finite after good epochs", problems(finished))
     for name in ("model", "checkpoint", "history"):
         ending = ".csv" if name == "history" else ".safetensors"
         results.check("loss not finite after good epochs: there is a " + name, os.path.exists("%s/%s%s" % (out, name, ending)))
     good("the model before the loss was not finite", "evaluate_fer", "--data", good_csv, "--model", out + "/model.safetensors")
     again = run("train_fer", *arguments, "--resume")
-    results.check("loss not finite again when resumed", problems_of(again, "not finite", "kept", seconds=60))
+    results.check("loss not finite again when resumed", problems(again))
 
 
 def full_disk_cases():
