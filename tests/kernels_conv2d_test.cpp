@@ -331,15 +331,16 @@ void compare_special_values(Isa isa) {
 
 namespace {
 
-/// sums[n,i,j] over the 4x4 pixels, from (2 (i / 2) - pad, 2 (j / 2) - pad) on, of the sum over channels of |x|.
-std::vector<double> tile_sums(const ConvGeometry& g, const std::vector<double>& x) {
+/// sums[n,i,j] over the pixels of the tile of tile x tile outputs that (i, j) lies in, of the sum over channels of |x|.
+std::vector<double> tile_sums(const ConvGeometry& g, index_t tile, const std::vector<double>& x) {
   std::vector<double> sums;
   for (index_t n = 0; n < g.batch; ++n)
     for (index_t i = 0; i < g.out_height(); ++i)
       for (index_t j = 0; j < g.out_width(); ++j) {
         double sum = 0;
-        for (index_t h = i / 2 * 2 - g.pad_top; h < i / 2 * 2 - g.pad_top + 4; ++h)
-          for (index_t v = j / 2 * 2 - g.pad_left; v < j / 2 * 2 - g.pad_left + 4; ++v) {
+        const index_t top = i / tile * tile - g.pad_top, left = j / tile * tile - g.pad_left;
+        for (index_t h = top; h < top + tile + 2; ++h)
+          for (index_t v = left; v < left + tile + 2; ++v) {
             if (h < 0 || h >= g.height || v < 0 || v >= g.width) continue;
             for (index_t c = 0; c < g.channels; ++c)
               sum += x[static_cast<std::size_t>(((n * g.height + h) * g.width + v) * g.channels + c)];
@@ -349,18 +350,19 @@ std::vector<double> tile_sums(const ConvGeometry& g, const std::vector<double>& 
   return sums;
 }
 
-/// Winograd's way against the plain loops: sizes that take it (even, odd, unpadded), within the bound of winograd.hpp.
+/// Winograd's way against the plain loops: sizes that take it (even, odd, unpadded), within the bound of
+/// winograd_transforms.hpp.
 void compare_winograd(Isa isa, int count) {
   if (isa > cpu_isa()) {
     MESSAGE("skipped: this machine has no " << to_string(isa));
     return;
   }
   Dice dice{static_cast<std::uint64_t>(isa) * 31};
-  int taken = 0;
+  int taken[5] = {};  // by the size of a tile
   for (int i = 0; i < count; ++i) {
     ConvGeometry g;
-    g.height = dice(9, 24);
-    g.width = dice(9, 24);
+    g.height = i % 3 == 0 ? dice(5, 7) : dice(9, 24);
+    g.width = i % 3 == 0 ? dice(5, 7) : dice(9, 24);
     g.batch = 5000 / (g.height * g.width) + dice(0, 3);
     g.channels = 16 * dice(1, 3);
     g.filters = 16 * dice(1, 5);
@@ -373,7 +375,9 @@ void compare_winograd(Isa isa, int count) {
     CAPTURE(where);
     const kernels::detail::WinogradPlan plan(kernels::detail::forward_correlation(g),
                                              kernels::detail::pick_blocks<float>(isa));
-    taken += plan.fits;
+    ++taken[plan.tile];
+    const double factor =
+        plan.tile == 3 ? kernels::detail::Winograd<3>::bound_factor : kernels::detail::Winograd<4>::bound_factor;
     auto x = random_values<float>(dice, g.input_size());
     const auto w = random_values<float>(dice, g.weight_size());
     const auto b = random_values<float>(dice, g.filters);
@@ -388,8 +392,8 @@ void compare_winograd(Isa isa, int count) {
     // The largest |w| of a window stands for the sum over it divided by 9, so the bound is a little wider.
     double largest = 0;
     for (const float v : w) largest = std::max(largest, std::abs(static_cast<double>(v)));
-    const auto bound = [&](double n) { return 4 * (n + 12) * 6e-8 * 9 * largest; };
-    const auto sums = tile_sums(g, absolute(x));
+    const auto bound = [&](double n) { return factor * (n + 36) * 6e-8 * 9 * largest; };
+    const auto sums = tile_sums(g, plan.fits ? plan.tile : 1, absolute(x));
     double worst = 0, typical = 0;
     for (std::size_t k = 0; k < truth.size(); ++k) {
       const double error = std::abs(static_cast<double>(one.y[k]) - static_cast<double>(truth[k]));
@@ -434,7 +438,9 @@ void compare_winograd(Isa isa, int count) {
       CHECK(kinds(special.dbias) == kinds(truth_dbias));
     }
   }
-  CHECK(taken > count / 2);
+  CHECK(taken[3] > 0);
+  CHECK(taken[4] > 0);
+  CHECK(taken[3] + taken[4] > count / 2);
 }
 
 }  // namespace
