@@ -20,7 +20,7 @@ constexpr index_t winograd_plane(index_t values) { return (values + 1023) / 1024
 /// How a correlation is cut into pieces of tiles; does not depend on the number of threads.
 struct WinogradPlan {
   static constexpr index_t budget = 512 * 1024;  // bytes of transformed input per piece, to stay in the second cache
-  static constexpr index_t least_tiles = 96;     // fewer do not pay for reading weights 2.8 or 4 times as large
+  static constexpr index_t least_tiles = 36;     // fewer do not pay for reading weights 2.8 or 4 times as large
 
   WinogradPlan(const Correlation& c, const BlockKernels<float>& kernels) {
     const bool plain = c.kernel_h == 3 && c.kernel_w == 3 && c.stride_h == 1 && c.stride_w == 1 && c.dilation_h == 1 &&
@@ -46,7 +46,7 @@ struct WinogradPlan {
     }
     // Every piece reads all weights: where they do not stay in the second cache, fewer and larger ones.
     const bool large = elements * c.depth * outputs * 4 > 2 * 1024 * 1024;
-    const index_t least_piece = large ? 96 : 48, wanted_pieces = large ? 4 : 8;
+    const index_t least_piece = large ? 96 : 48, wanted_pieces = tiles < 96 ? 2 : large ? 4 : 8;
     piece_tiles = budget / (4 * elements * c.depth);
     if (piece_tiles < least_piece) piece_tiles = least_piece;
     piece_tiles -= piece_tiles % 24;  // whole register blocks
