@@ -71,8 +71,9 @@ MIEN_AVX2 void window(const float* x, index_t row, index_t pixels, const float* 
         for (int v = 0; v < V; ++v) weights[v] = *reinterpret_cast<const Vector*>(w + lanes * (V * s + v));
 #pragma GCC unroll 16
         for (int p = 0; p < P; ++p) {
+          // volatile: values are loaded again for the next tap, where keeping them would take registers of sums.
           Vector value;
-          __asm__("vbroadcastss %1, %0" : "=v"(value) : "m"(from[p + s]));
+          __asm__ volatile("vbroadcastss %1, %0" : "=v"(value) : "m"(from[p + s]));
 #pragma GCC unroll 4
           for (int v = 0; v < V; ++v) __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum[p][v]) : "v"(value), "v"(weights[v]));
         }
