@@ -446,6 +446,7 @@ void compare_winograd(Isa isa, int count) {
 }  // namespace
 
 TEST_CASE("Winograd's way agrees with the plain loops") {
+  compare_winograd(Isa::portable, 12);
   compare_winograd(Isa::avx2, 16);
   compare_winograd(Isa::avx512, 24);
 }

@@ -88,6 +88,15 @@ MIEN_INLINE inline void winograd_gradient_input(const float* const* g, index_t f
   }
 }
 
+/// Adds the sums of one channel for 16 filters, which come from panels that may be narrower than that.
+MIEN_INLINE inline void winograd_add_sums(const float* from, index_t panel, index_t channels, WinogradVector& sum) {
+  if (panel >= 16) {
+    sum += *reinterpret_cast<const WinogradVector*>(from);
+  } else {
+    for (index_t k = 0; k < 16; ++k) sum[k] += from[k / panel * panel * channels + k % panel];
+  }
+}
+
 /// Assigns dw (OIHW) and dbias, either of which may be null. False where a result is not finite: then only the direct
 /// way tells which are.
 inline bool run_winograd_gradients(const ConvGeometry& g, const WinogradGradientPlan& plan,
@@ -152,15 +161,12 @@ inline bool run_winograd_gradients(const ConvGeometry& g, const WinogradGradient
       run_vectorized(0, filters / 16, [&](index_t begin, index_t end) MIEN_INLINE {
         constexpr int points = m() + 2;
         for (index_t k = 16 * begin; k < 16 * end; k += 16) {
-          // Panels are multiples of 16 wide, as filters are.
           const index_t start = k / full * full, panel = kernels.lanes << panel_index(kernels, filters - start);
           const float* from = scratch.sums + start * channels + c * panel + k - start;
-          alignas(64) WinogradVector sum[points * points], window[9];
-          for (int element = 0; element < points * points; ++element, from += plan.sums_plane) {
-            sum[element] = *reinterpret_cast<const WinogradVector*>(from);
-            for (index_t part = 1; part < plan.parts; ++part)
-              sum[element] += *reinterpret_cast<const WinogradVector*>(from + part * plan.part_values);
-          }
+          alignas(64) WinogradVector sum[points * points]{}, window[9];
+          for (int element = 0; element < points * points; ++element, from += plan.sums_plane)
+            for (index_t part = 0; part < plan.parts; ++part)
+              winograd_add_sums(from + part * plan.part_values, panel, channels, sum[element]);
           winograd_both<points, 3>(sum, window, [](const WinogradVector* in, WinogradVector* out) MIEN_INLINE {
             Winograd<points - 2>::template output<3>(in, out);
           });
