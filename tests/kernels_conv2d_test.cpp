@@ -143,6 +143,7 @@ std::vector<T> random_values(Dice& dice, index_t size) {
 template <class V>
 std::vector<double> absolute(const std::vector<V>& values) {
   std::vector<double> result;
+  result.reserve(values.size());
   for (const V& v : values) result.push_back(std::abs(static_cast<double>(v)));
   return result;
 }
@@ -258,9 +259,9 @@ void compare_with_reference(Isa isa, int count) {
     reference::conv2d_backward_data<double>(g, ady.data(), aw.data(), size.dx.data());
     reference::conv2d_backward_weights<double>(g, ax.data(), ady.data(), size.dw.data(), size.dbias.data());
     const double taps = static_cast<double>(g.kernel_h * g.kernel_w);
-    check_close(one.y, truth.y, size.y, taps * static_cast<double>(g.channels / g.groups), limits<T>, "forward");
-    check_close(one.dx, truth.dx, size.dx, taps * static_cast<double>(g.filters / g.groups), limits<T>,
-                "backward data");
+    const index_t channels = g.channels / g.groups, filters = g.filters / g.groups;
+    check_close(one.y, truth.y, size.y, taps * static_cast<double>(channels), limits<T>, "forward");
+    check_close(one.dx, truth.dx, size.dx, taps * static_cast<double>(filters), limits<T>, "backward data");
     const double pixels = static_cast<double>(g.batch * g.out_height() * g.out_width());
     const Limits sums{limits<T>.unit, 0};
     check_close(one.dw, truth.dw, size.dw, pixels, sums, "backward weights");

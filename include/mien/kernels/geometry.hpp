@@ -27,7 +27,8 @@ struct ConvGeometry {
   index_t weight_size() const { return filters * (channels / groups) * kernel_h * kernel_w; }
   /// Multiply-adds of one pass (forward, backward data or backward weights), padding counted.
   double multiply_adds() const {
-    return static_cast<double>(output_size()) * static_cast<double>(channels / groups * kernel_h * kernel_w);
+    const index_t inner = channels / groups * kernel_h * kernel_w;
+    return static_cast<double>(output_size()) * static_cast<double>(inner);
   }
 };
 

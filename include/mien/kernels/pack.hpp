@@ -92,7 +92,7 @@ inline bool pack_weights(const WeightLayout& layout, const P* w, index_t first, 
       T* row = to + (t * depth + c) * panel;
       for (index_t k = 0; k < valid; ++k, from += layout.output) {
         const T value = T(S(*from));
-        bad |= !(value - value == T{0});
+        bad |= !(value * T{0} == T{0});
         row[k] = value;
       }
       for (index_t k = valid; k < panel; ++k) row[k] = T{0};

@@ -18,10 +18,10 @@ struct GradientPlan {
   GradientPlan(const ConvGeometry& g, const BlockKernels<T>& kernels) {
     const index_t cg = g.channels / g.groups, kg = g.filters / g.groups;
     inner = g.kernel_h * g.kernel_w * cg;
-    for (index_t left = kg; left > 0; left -= kernels.lanes << panel_index(kernels, left)) {
-      panel_width += kernels.lanes << panel_index(kernels, left);
+    do {
+      panel_width += kernels.lanes << panel_index(kernels, kg - panel_width);
       ++panels;
-    }
+    } while (panel_width < kg);
     const index_t all = panels * g.groups;
     parts = (wanted_pieces + all - 1) / all;
     if (parts > g.batch) parts = g.batch;

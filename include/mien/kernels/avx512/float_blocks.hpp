@@ -62,7 +62,7 @@ MIEN_AVX512 void window(const float* x, index_t row, index_t pixels, const float
       for (int v = 0; v < V; ++v) sum[p][v] = *reinterpret_cast<const Vector*>(start + lanes * v);
     const float* w = panel;
     const float* from = x + j;
-    for (int r = 0; r < 3; ++r, from += row, w += 3 * lanes * V)
+    for (int r = 0; r < 3; ++r, from += row, w += 3 * lanes * V) {
 #pragma GCC unroll 3
       for (int s = 0; s < 3; ++s) {
         Vector weights[V];
@@ -76,6 +76,7 @@ MIEN_AVX512 void window(const float* x, index_t row, index_t pixels, const float
           for (int v = 0; v < V; ++v) __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum[p][v]) : "v"(value), "v"(weights[v]));
         }
       }
+    }
 #pragma GCC unroll 16
     for (int p = 0; p < P; ++p)
 #pragma GCC unroll 4
@@ -87,7 +88,7 @@ template <int R>
 MIEN_AVX512 void dots_of(const float* w, index_t pitch, const float* x, index_t depth, float* out) {
   Vector sum[R][2] = {};
   index_t c = 0;
-  for (; c + 2 * lanes <= depth; c += 2 * lanes)
+  for (; c + 2 * lanes <= depth; c += 2 * lanes) {
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
       const Vector value = *reinterpret_cast<const Vector*>(x + c + lanes * half);
@@ -97,6 +98,7 @@ MIEN_AVX512 void dots_of(const float* w, index_t pitch, const float* x, index_t 
                 : "+v"(sum[r][half])
                 : "v"(value), "m"(*reinterpret_cast<const Vector*>(w + r * pitch + c + lanes * half)));
     }
+  }
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r) {
     const Vector both = sum[r][0] + sum[r][1];
