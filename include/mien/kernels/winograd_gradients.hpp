@@ -18,7 +18,8 @@ struct WinogradGradientPlan {
 
   WinogradGradientPlan(const ConvGeometry& g, const BlockKernels<float>& kernels)
       : forward(forward_correlation(g), kernels) {
-    fits = forward.fits && g.channels * g.filters <= most_sums;
+    // One part alone would leave all threads but one idle.
+    fits = forward.fits && g.channels * g.filters <= most_sums && forward.tiles >= 2 * tiles_per_part;
     if (!fits) return;
     parts = most_parts;  // a power of two, as numbers of threads are
     while (parts > 1 && (parts * tiles_per_part > forward.tiles ||
