@@ -52,6 +52,7 @@ std::pair<Image, std::vector<fer::DrawnFace>> search(const Settings& s, const st
   const std::chrono::duration<double, std::milli> elapsed = std::chrono::steady_clock::now() - start;
   if (s.json) {
     std::vector<Json> detections;
+    detections.reserve(found.size());
     for (const cascade::Detection& one : found) detections.push_back(describe(one));
     list.push_back(Json::object({{"file", file},
                                  {"width", width},
@@ -66,6 +67,7 @@ std::pair<Image, std::vector<fer::DrawnFace>> search(const Settings& s, const st
     }
   }
   std::vector<fer::DrawnFace> faces;
+  faces.reserve(found.size());
   for (const cascade::Detection& one : found) {
     faces.push_back({{one.box.x, one.box.y, one.box.width, one.box.height}, {}});
   }

@@ -272,9 +272,9 @@ int run(const Settings& s) {
 
   // Several pictures: one thread each. A single one: all threads for it.
   const bool shared = pictures.size() > 1;
-  std::vector<std::unique_ptr<Lane>> lanes;
-  for (int i = 0; i < (shared ? threads.count() : 1); ++i) {
-    lanes.push_back(std::make_unique<Lane>(tools, shared ? nullptr : &threads));
+  std::vector<std::unique_ptr<Lane>> lanes(static_cast<std::size_t>(shared ? threads.count() : 1));
+  for (auto& lane : lanes) {
+    lane = std::make_unique<Lane>(tools, shared ? nullptr : &threads);
   }
   std::vector<Reading> readings(pictures.size());
   Printer printer(s, pictures);

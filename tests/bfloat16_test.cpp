@@ -4,7 +4,10 @@
 
 #include <bit>
 #include <cmath>
+#include <cstdint>
+#include <initializer_list>
 #include <limits>
+#include <type_traits>
 
 using namespace mien;
 

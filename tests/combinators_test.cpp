@@ -6,6 +6,7 @@
 #include <string>
 
 #include "mien/nn/activation.hpp"
+#include "mien/nn/conv2d.hpp"
 #include "mien/nn/dense.hpp"
 #include "mien/nn/dropout.hpp"
 #include "nn_test.hpp"

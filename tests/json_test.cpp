@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "mien/core/random.hpp"
+#include "mien/io/support.hpp"
 
 using mien::ArgumentError;
 using mien::FormatError;

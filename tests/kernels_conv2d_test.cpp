@@ -223,8 +223,9 @@ Results<T> run_all(const ConvGeometry& g, const std::vector<T>& x, const std::ve
   return r;
 }
 
-template <class T>
-void compare_with_reference(Isa isa, int count) {
+/// `geometry(dice, i)`: shape i.
+template <class T, class G = decltype(random_geometry)>
+void compare_with_reference(Isa isa, int count, const G& geometry = random_geometry) {
   using P = parameter_t<T>;
   if (isa > cpu_isa()) {
     MESSAGE("skipped: this machine has no " << to_string(isa));
@@ -232,7 +233,7 @@ void compare_with_reference(Isa isa, int count) {
   }
   Dice dice{static_cast<std::uint64_t>(isa) * 77 + sizeof(T)};
   for (int i = 0; i < count; ++i) {
-    const ConvGeometry g = random_geometry(dice, i);
+    const ConvGeometry g = geometry(dice, i);
     const std::string where = text(g) + std::string(to_string(isa));
     CAPTURE(where);
     const auto x = random_values<T>(dice, g.input_size());
@@ -477,6 +478,62 @@ TEST_CASE("convolution agrees with the plain loops, AVX-512") {
   compare_with_reference<bfloat16>(Isa::avx512, shapes(200));
 }
 TEST_CASE("convolution agrees with the plain loops, AMX") { compare_with_reference<bfloat16>(Isa::amx, shapes(400)); }
+
+#if MIEN_HAS_X86_KERNELS
+TEST_CASE("convolution agrees with the plain loops, AMX, rows of images side by side") {
+  namespace amx = kernels::detail::amx;
+  int several = 0;
+  compare_with_reference<bfloat16>(Isa::amx, shapes(40), [&](Dice& dice, int i) {
+    constexpr index_t widths[] = {20, 22, 15, 21, 43};
+    ConvGeometry g;
+    g.batch = dice(1, 9);
+    g.height = dice(8, 11);
+    g.width = widths[i % 5];
+    g.channels = 32 * dice(1, 2);
+    g.filters = dice(1, 70);
+    g.kernel_h = g.kernel_w = 3;
+    g.pad_top = dice(0, 2);
+    g.pad_bottom = dice(0, 2);
+    g.pad_left = 1;
+    g.pad_right = 1;
+    const amx::TilePlan plan(kernels::detail::forward_correlation(g));
+    several += plan.source == amx::RowSource::lines && plan.images > 1;
+    return g;
+  });
+  if (cpu_isa() >= Isa::amx) CHECK(several > 3);
+}
+
+TEST_CASE("results that are streamed past the caches are those of others") {
+  if (cpu_isa() < Isa::amx) {
+    MESSAGE("skipped: this machine has no amx");
+    return;
+  }
+  for (const index_t width : {22, 44}) {
+    ConvGeometry g;
+    g.batch = width == 22 ? 71 : 17;
+    g.height = g.width = width;
+    g.channels = g.filters = 32;
+    g.kernel_h = g.kernel_w = 3;
+    g.pad_top = g.pad_bottom = g.pad_left = g.pad_right = 1;
+    Dice dice{5};
+    const auto x = random_values<bfloat16>(dice, g.input_size());
+    const auto w = random_values<float>(dice, g.weight_size());
+    // Only rows that begin with a line of the cache are streamed.
+    Tensor<bfloat16> aligned(Shape{g.output_size()}), apart(Shape{g.output_size() + 16});
+    REQUIRE(g.output_size() * 2 >= kernels::detail::amx::TilePiece::streamed);
+    for (const int count : {1, 3}) {
+      const Threads threads(count);
+      for (bfloat16* y : {aligned.data(), apart.data() + 16}) {
+        Scratch scratch(conv2d_scratch_bytes<bfloat16>(ConvPass::forward, g, count, Isa::amx));
+        std::fill(y, y + g.output_size(), bfloat16(7));
+        conv2d_forward<bfloat16, float>(g, x.data(), w.data(), nullptr, y, scratch.data(), threads, Isa::amx);
+      }
+      CHECK(std::memcmp(aligned.data(), apart.data() + 16, static_cast<std::size_t>(g.output_size()) * 2) == 0);
+      CHECK(std::count(aligned.begin(), aligned.end(), bfloat16(7)) < g.output_size() / 100);
+    }
+  }
+}
+#endif
 
 TEST_CASE("convolution passes NaN and infinity on as the plain loops do") {
   for (Isa isa : {Isa::portable, Isa::avx2, Isa::avx512, Isa::amx}) {

@@ -27,7 +27,7 @@ struct Person {
 /// The take of a picture: its name in front of the last "-<number>"; the whole name where there is none, so that the
 /// picture is a take of its own.
 inline std::string take_of(const std::string& file) {
-  const std::string stem = file.substr(0, file.rfind('.'));
+  std::string stem = file.substr(0, file.rfind('.'));
   const std::size_t dash = stem.rfind('-');
   if (dash == std::string::npos || dash + 1 == stem.size() || dash == 0) return stem;
   const bool number = std::all_of(stem.begin() + static_cast<std::ptrdiff_t>(dash) + 1, stem.end(),

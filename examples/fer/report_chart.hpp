@@ -75,13 +75,17 @@ inline std::string draw_chart(const Chart& chart) {
   const auto figure = [&](double value) { return chart.shares ? percent(value, 2) : fixed(value, 3); };
 
   std::string svg, described, legend;
-  for (double y = low; y < high + step / 2; y += step) {
+  const auto lines = static_cast<int>(std::lround((high - low) / step));
+  for (int i = 0; i <= lines; ++i) {
+    const double y = low + i * step;
     svg += "<line class=\"grid\" x1=\"" + at(left) + "\" x2=\"" + at(width - right) + "\" y1=\"" + at(py(y)) +
            "\" y2=\"" + at(py(y)) + "\"/><text x=\"" + at(left - 7) + "\" y=\"" + at(py(y) + 4) +
            "\" text-anchor=\"end\">" + tick(std::abs(y) < step / 1e6 ? 0 : y) + "</text>";
   }
   const double stride = std::max(1.0, nice_step((chart.x.back() - first) / 8 + 1e-12));
-  for (double x = std::ceil(first / stride) * stride; x <= chart.x.back(); x += stride) {
+  const double first_tick = std::ceil(first / stride) * stride;
+  for (int i = 0; first_tick + i * stride <= chart.x.back(); ++i) {
+    const double x = first_tick + i * stride;
     svg += "<text x=\"" + at(px(x)) + "\" y=\"" + at(height - bottom + 17) + "\" text-anchor=\"middle\">" +
            fixed(x, 0) + "</text>";
   }

@@ -143,7 +143,7 @@ Stored load(const std::byte* from) {  // of any alignment
     if (dtype == Dtype::boolean || dtype == Dtype::u8) {
       to[i] = load<std::uint8_t>(from + i);
     } else if (dtype == Dtype::i8) {
-      to[i] = load<std::int8_t>(from + i);
+      to[i] = load<std::int8_t>(from + i);  // NOLINT(bugprone-signed-char-misuse): a number, not a character
     } else if (dtype == Dtype::i16) {
       to[i] = load<std::int16_t>(from + 2 * i);
     } else if (dtype == Dtype::u16) {

@@ -59,6 +59,7 @@ class Json {
   template <class Range>
   static Json array_of(const Range& values) {
     std::vector<Json> items;
+    items.reserve(static_cast<std::size_t>(std::size(values)));
     for (const auto& value : values) items.push_back(Json(value));
     return array(std::move(items));
   }

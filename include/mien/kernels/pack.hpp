@@ -34,15 +34,17 @@ struct Placement {
   }
 };
 
-/// Writes padded rows [first, last) of one image to `to` (padded_width * channels values per row).
+/// Writes padded rows [first, last) of one image to `to` (padded_width * channels values per row), `pitch` values apart
+/// or, if it is 0, one behind the other.
 template <class S, class T>
-inline void copy_padded(const Placement& p, const S* image, index_t first, index_t last, T* to) {
+inline void copy_padded(const Placement& p, const S* image, index_t first, index_t last, T* to, index_t pitch = 0) {
   const index_t row_size = p.padded_width * p.channels;
+  if (pitch == 0) pitch = row_size;
   // Source columns that land inside the padded row.
   const index_t v0 = p.offset_w >= 0 ? 0 : (-p.offset_w + p.step_w - 1) / p.step_w;
   index_t v1 = p.padded_width > p.offset_w ? (p.padded_width - 1 - p.offset_w) / p.step_w + 1 : 0;
   if (v1 > p.width) v1 = p.width;
-  for (index_t a = first; a < last; ++a, to += row_size) {
+  for (index_t a = first; a < last; ++a, to += pitch) {
     const index_t h = a - p.offset_h;
     if (h < 0 || h % p.step_h != 0 || h / p.step_h >= p.height || v0 >= v1) {
       std::memset(static_cast<void*>(to), 0, static_cast<std::size_t>(row_size) * sizeof(T));

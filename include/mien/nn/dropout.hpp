@@ -1,6 +1,7 @@
 // Dropout: random zeros in training.
 #pragma once
 
+#include <cmath>
 #include <cstring>
 
 #include "mien/kernels/parallel.hpp"
@@ -54,7 +55,7 @@ struct Dropout {
     const P scale = P{1} / (P{1} - P(rate));
     const Random random = pass.random();
     // Dropped when the element's 16 bits, read as a fraction of 2^16, are below the rate. A block has eight elements.
-    const auto threshold = static_cast<std::uint32_t>(static_cast<double>(rate) * 65536.0 + 0.5);
+    const auto threshold = static_cast<std::uint32_t>(std::lround(static_cast<double>(rate) * 65536.0));
     constexpr index_t drawn = 8 * kernels::philox_lanes;
     const T* x = from.data();
     T* y = to.data();

@@ -95,7 +95,7 @@ struct MaxPool2d {
                                       Index at, bool first, index_t channels) {
     const auto larger = [](Bits a, Bits b) MIEN_INLINE {
       const auto x = bits_of<T>::value(a), y = bits_of<T>::value(b);
-      return !(x <= y) && y == y;  // a NaN, once in, stays
+      return !(x <= y) && y == y;  // NOLINT(misc-redundant-expression): a NaN, once in, stays
     };
     if (first) {
       for (index_t k = 0; k < channels; ++k) best[k] = value[k];

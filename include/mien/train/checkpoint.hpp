@@ -97,9 +97,8 @@ MIEN_COLD TrainingState load_checkpoint(const std::string& path, const std::stri
   const std::string& saved = JsonView(json)["settings"].as_string();
   if (saved != settings) {
     fail<ArgumentError>({path,
-                         ": the checkpoint of a run with other settings; go on with the same ones, or start anew "
-                         "in another folder\n  there: ",
-                         saved, "\n  here:  ", settings});
+                         ": the checkpoint of a run with other settings; go on with the same ones, or start anew ",
+                         "in another folder\n  there: ", saved, "\n  here:  ", settings});
   }
   const auto find = [&](const std::string& name) -> const SafetensorsEntry& {
     const SafetensorsEntry* entry = file.content().find(name);

@@ -114,7 +114,7 @@ inline void stb_expect(bool holds) {
 
 // stb declares its functions extern "C", so that their symbols would be those of a program's own, namespace or not (GCC
 // then calls ours in their place): they get names of our own.
-#define stbi__unpremultiply_on_load_thread mien_stbi__unpremultiply_on_load_thread
+#define stbi__unpremultiply_on_load_thread mien_stbi__unpremultiply_on_load_thread  // NOLINT: the name is stb's
 #define stbi_convert_iphone_png_to_rgb mien_stbi_convert_iphone_png_to_rgb
 #define stbi_convert_iphone_png_to_rgb_thread mien_stbi_convert_iphone_png_to_rgb_thread
 #define stbi_failure_reason mien_stbi_failure_reason

@@ -35,6 +35,8 @@ struct TilePiece {
   bfloat16* copy;
   TileSegment* segments;
 
+  static constexpr index_t streamed = 2 * 1024 * 1024;  // bytes of results that are streamed
+
   index_t all_outputs() const { return c.outputs * c.groups; }
   index_t image() const { return c.place.height * c.place.width * c.place.channels; }
 
@@ -97,7 +99,7 @@ struct TilePiece {
     }
     for (index_t b = b0; b < b1; ++b) {
       const Block to = block(0, b);
-      Waiting waiting;
+      Waiting waiting(all_outputs(), image_pitch());
       for (index_t i = i0; i < i1; ++i) {
         bfloat16* out = y + (n0 * c.out_height + i) * c.out_width * all_outputs() + b * 32;
         for (index_t j = 0; j < c.out_width;) {
@@ -118,24 +120,34 @@ struct TilePiece {
 
   /// Sums that are not yet rounded and stored: that is done while the tiles of the next ones are busy. Two buffers.
   struct Waiting {
+    struct Run {  // of neighbouring rows of the sums
+      index_t first, rows;
+      bfloat16* out;
+    };
     alignas(64) float sums[2][4 * 16 * 32];
     int filling = 0;
-    index_t positions = 0, rows = 0, position_pitch = 0, row_pitch = 0, skip = 0;
-    bfloat16* out = nullptr;
+    index_t positions = 0, skip = 0, position_pitch, row_pitch;
+    Run runs[4];
+    int run_count = 0;
+    bool stream = false;
 
+    Waiting(index_t positions_apart, index_t rows_apart) : position_pitch(positions_apart), row_pitch(rows_apart) {}
     float* next() { return sums[filling]; }
-    /// What next() holds by now goes to out + position * position_pitch + row * row_pitch, when the next are filled.
-    void add(const Block& to, index_t new_positions, index_t new_rows, bfloat16* new_out, index_t new_position_pitch,
-             index_t new_row_pitch, index_t new_skip = 0) {
+    /// What next() holds by now is to be stored, but for the first `to_skip` positions, when the next sums are there:
+    /// row r of a run at its out + position * position_pitch + r * row_pitch. The runs are told to add_run().
+    void add(const Block& to, index_t new_positions, index_t to_skip = 0) {
       store(to);
-      positions = new_positions, rows = new_rows, out = new_out;
-      position_pitch = new_position_pitch, row_pitch = new_row_pitch, skip = new_skip;
+      positions = new_positions, skip = to_skip;
+      run_count = 0;
       filling = 1 - filling;
     }
+    void add_run(index_t first, index_t rows, bfloat16* out) { runs[run_count++] = {first, rows, out}; }
     void store(const Block& to) {
-      for (index_t p = skip; p < positions; ++p)
-        store_rows(sums[1 - filling] + p * 16 * 32, rows, to.bias, to.columns, out + p * position_pitch, row_pitch);
-      positions = 0;
+      for (int i = 0; i < run_count; ++i)
+        for (index_t p = skip; p < positions; ++p)
+          store_rows(sums[1 - filling] + (p * 16 + runs[i].first) * 32, runs[i].rows, to.bias, to.columns,
+                     runs[i].out + p * position_pitch, row_pitch, stream);
+      run_count = 0;
     }
   };
 
@@ -168,7 +180,8 @@ struct TilePiece {
       for (index_t n = 0; n < n_tiles; ++n)
         tile_line<P>(copy + first * plan.depth, to.right + n * tile_values, line, segments, used,
                      waiting.next() + n * 16, 128);
-      waiting.add(to, P, count, out + first * image_pitch(), all_outputs(), image_pitch());
+      waiting.add(to, P);
+      waiting.add_run(0, count, out + first * image_pitch());
     }
   }
 
@@ -239,15 +252,26 @@ struct TilePiece {
     }
   }
 
+  /// Results that fill the second cache push out what is needed there, and their lines would be read before they are
+  /// written: these are streamed past it.
+  bool streams() const {
+    return c.batch * image_pitch() * index_t{sizeof(bfloat16)} >= streamed && all_outputs() % 32 == 0 &&
+           reinterpret_cast<std::uintptr_t>(y) % 64 == 0;
+  }
+
   void run_lines() {
     const index_t base = i1 - i0 < 3 ? i1 - 3 : i0;  // rows before i0 are another piece's, and only read
-    copy_padded(c.place, x + n0 * image(), base, i1 + 2, copy);
+    const index_t row = plan.images * c.place.padded_width * plan.depth;
+    for (index_t n = n0; n < n1; ++n)
+      copy_padded(c.place, x + n * image(), base, i1 + 2, copy + (n - n0) * c.place.padded_width * plan.depth, row);
+    const index_t width = (n1 - n0 - 1) * c.place.padded_width + c.out_width;
     for (index_t b = b0; b < b1; ++b) {
       const Block to = block(0, b);
-      Waiting waiting;
+      Waiting waiting(c.out_width * all_outputs(), all_outputs());
+      waiting.stream = streams();
       for (index_t i = base; i < i1;) {
         const index_t count = TilePlan::line_pixels(i1 - i);
-        for (index_t j = 0; j < c.out_width; j += 16) {
+        for (index_t j = 0; j < width; j += 16) {
           if (count == 4) {
             lines<4>(to, i, j, base, i0, waiting);
           } else {
@@ -259,13 +283,14 @@ struct TilePiece {
       }
       waiting.store(to);
     }
+    if (streams()) stream_end();
   }
 
-  /// P output rows from i on, pixels j to j + 15; `base` is the first of the copied rows, only those from `first` on
-  /// are written.
+  /// P output rows from i on, pixels j to j + 15 of images side by side; `base` is the first of the copied rows, only
+  /// those from `first` on are written.
   template <int P>
   void lines(const Block& to, index_t i, index_t j, index_t base, index_t first, Waiting& waiting) const {
-    const index_t n_tiles = tiles(to.columns), row = c.place.padded_width * plan.depth;
+    const index_t n_tiles = tiles(to.columns), row = plan.images * c.place.padded_width * plan.depth;
     TileLine line;
     line.rows = {plan.depth * 2, 32};
     line.position = row;
@@ -278,9 +303,15 @@ struct TilePiece {
     const bfloat16* from = copy + (i - base) * row + j * plan.depth;
     for (index_t n = 0; n < n_tiles; ++n)
       tile_line<P>(from, to.right + n * tile_values, line, segments, 3, waiting.next() + n * 16, 128);
-    const index_t count = c.out_width - j < 16 ? c.out_width - j : 16, skip = i < first ? first - i : 0;
-    waiting.add(to, P, count, y + ((n0 * c.out_height + i) * c.out_width + j) * all_outputs() + to.first,
-                c.out_width * all_outputs(), all_outputs(), skip);
+    waiting.add(to, P, i < first ? first - i : 0);
+    bfloat16* out = y + (n0 * c.out_height + i) * c.out_width * all_outputs() + to.first;
+    for (index_t n = j / c.place.padded_width; n < n1 - n0; ++n) {
+      const index_t start = n * c.place.padded_width, end = start + c.out_width;  // of image n0 + n
+      const index_t from_j = j > start ? j : start, to_j = j + 16 < end ? j + 16 : end;
+      if (start >= j + 16) break;
+      if (from_j < to_j)
+        waiting.add_run(from_j - j, to_j - from_j, out + n * image_pitch() + (from_j - start) * all_outputs());
+    }
   }
 
   /// Padded rows with channels padded to whole steps.

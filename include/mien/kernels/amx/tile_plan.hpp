@@ -16,7 +16,7 @@ namespace mien::kernels::detail::amx {
 enum class RowSource {
   images,   // the same pixel of 16 images, copied next to each other: no padding is multiplied at all
   pixels,   // 16 neighbours of a padded image, row ends included
-  lines,    // 16 neighbours of a row of a padded image; several rows at once
+  lines,    // 16 neighbours of a row of padded images side by side; several rows at once
   windows,  // whole windows, gathered: for few channels, strides, groups
   direct    // pixels as they stand in the source: windows of one pixel
 };
@@ -40,9 +40,9 @@ struct TilePlan {
     };
     if (one_group && taps == 1 && c.place.is_identity() && c.place.width == 1 && c.batch == 1 && c.depth % 32 == 0) {
       source = RowSource::direct;
-    } else if (one_group && has_lines(c) && 10 * ((c.out_width + 15) / 16 * 16) <= 11 * c.out_width &&
-               c.out_height >= 8 && c.depth % 32 == 0) {
+    } else if (one_group && has_lines(c) && side_by_side(c) > 0 && c.out_height >= 8 && c.depth % 32 == 0) {
       source = RowSource::lines;
+      images = side_by_side(c);
     } else if (one_group && c.batch >= 16 && 2 * window_depth > inner &&
                source_rows(4) * c.place.width * 16 * depth * 2 <= budget) {
       source = RowSource::images;
@@ -60,8 +60,8 @@ struct TilePlan {
     }
     if (source != RowSource::images) {
       const index_t row_bytes =
-          source == RowSource::windows ? c.out_width * inner * 2 : c.place.padded_width * depth * 2;
-      const index_t split = (wanted_pieces + c.batch - 1) / c.batch;
+          source == RowSource::windows ? c.out_width * inner * 2 : images * c.place.padded_width * depth * 2;
+      const index_t groups = (c.batch + images - 1) / images, split = (wanted_pieces + groups - 1) / groups;
       rows = (c.out_height + split - 1) / split;
       const index_t fit = budget / 2 / row_bytes;
       if (rows > fit) rows = fit;
@@ -82,7 +82,7 @@ struct TilePlan {
         break;
       case RowSource::pixels:
       case RowSource::lines:
-        copied = ((rows + c.dilation_h * (c.kernel_h - 1)) * c.place.padded_width + 64) * depth;
+        copied = ((rows + c.dilation_h * (c.kernel_h - 1)) * images * c.place.padded_width + 64) * depth;
         break;
       case RowSource::windows:
         if (c.has_joined_columns()) {
@@ -102,6 +102,15 @@ struct TilePlan {
   static bool has_lines(const Correlation& c) {
     return c.kernel_h == 3 && c.kernel_w == 3 && c.stride_h == 1 && c.stride_w == 1 && c.dilation_h == 1 &&
            c.dilation_w == 1 && c.place.step_h == 1 && c.place.step_w == 1;
+  }
+  /// How many padded images side by side fill rows of whole sixteens but for a tenth; 0 if that would take too many, or
+  /// where products bind, of which RowSource::images needs fewer.
+  static index_t side_by_side(const Correlation& c) {
+    for (index_t n = 1; n <= (c.depth <= 64 ? 4 : 1) && n <= c.batch; ++n) {
+      const index_t width = (n - 1) * c.place.padded_width + c.out_width;
+      if (10 * ((width + 15) / 16 * 16) <= 11 * n * c.out_width) return n;
+    }
+    return 0;
   }
   /// How many of the `left` pixels of a line tile_line() takes at once: fours and threes, or none but a single one.
   static index_t line_pixels(index_t left) {

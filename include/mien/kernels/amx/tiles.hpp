@@ -150,9 +150,9 @@ using Bits __attribute__((vector_size(64), aligned(2), may_alias)) = std::uint32
 using AlignedBits __attribute__((vector_size(64))) = std::uint32_t;
 
 /// Rounds rows of `sums` (pitch 32) plus `bias` (32 values) to bfloat16: the first `columns` of each go to
-/// out + row * pitch.
+/// out + row * pitch. `stream`: past the caches, for 32 columns and aligned rows; stream_end() comes after the last.
 MIEN_AMX inline void store_rows(const float* sums, index_t rows, const float* bias, index_t columns, bfloat16* out,
-                                index_t pitch) {
+                                index_t pitch, bool stream = false) {
   const Floats bias0 = *reinterpret_cast<const Floats*>(bias), bias1 = *reinterpret_cast<const Floats*>(bias + 16);
   const auto mask = static_cast<std::uint32_t>((std::uint64_t{1} << columns) - 1);
   for (index_t row = 0; row < rows; ++row, sums += 32, out += pitch) {
@@ -160,7 +160,9 @@ MIEN_AMX inline void store_rows(const float* sums, index_t rows, const float* bi
     const Floats b = *reinterpret_cast<const Floats*>(sums + 16) + bias1;
     Bits both;
     __asm__("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both) : "v"(a), "v"(b));
-    if (columns == 32) {
+    if (stream) {
+      __asm__ volatile("vmovntdq %1, %0" : "=m"(*reinterpret_cast<AlignedBits*>(out)) : "v"(both));
+    } else if (columns == 32) {
       *reinterpret_cast<Bits*>(out) = both;
     } else {
       __asm__ volatile("vmovdqu16 %1, %0%{%2%}"
@@ -170,6 +172,9 @@ MIEN_AMX inline void store_rows(const float* sums, index_t rows, const float* bi
     }
   }
 }
+
+/// Streamed rows are in memory for every thread that this one hands its work to.
+inline void stream_end() { __asm__ volatile("sfence" : : : "memory"); }
 
 /// Steps of 32 channels of neighbouring pixels: to[i * pixel + k * step + ...] = values 32 k and on of pixel i, filled
 /// up with zeros.

@@ -428,6 +428,7 @@ MIEN_COLD void Sequential<T>::collect_frozen(const Node& n, std::vector<std::str
 template <class T>
 MIEN_COLD void Sequential<T>::check_names(const std::vector<Declaration>& declarations) {
   std::vector<std::string_view> names;
+  names.reserve(declarations.size());
   for (const Declaration& d : declarations) names.push_back(d.name);
   std::sort(names.begin(), names.end());
   const auto twice = std::adjacent_find(names.begin(), names.end());
