@@ -354,7 +354,7 @@ TEST_CASE("optimizers: what does not fit is named") {
   parameters[1].frozen = true;
   CHECK_THROWS_AS(state.step(all, some, 0.1f, threads), ArgumentError);
 
-  const auto refused = [&](Optimizer optimizer) {
+  const auto refused = [&](const Optimizer& optimizer) {
     CHECK_THROWS_AS(OptimizerState<float>(optimizer, parameters), ArgumentError);
   };
   refused(Sgd{{.learning_rate = -1}});

@@ -88,7 +88,7 @@ TEST_CASE("random: moments of the normal") {
   CHECK(std::abs(sums[2] / n - 1) < 5 * std::sqrt(2.0 / n));
   CHECK(std::abs(sums[3] / n) < 5 * std::sqrt(15.0 / n));
   CHECK(std::abs(sums[4] / n - 3) < 5 * std::sqrt(96.0 / n));
-  CHECK(std::abs(pairs / (n / 2)) < 5 / std::sqrt(n / 2));
+  CHECK(std::abs(pairs / (n / 2.0)) < 5 / std::sqrt(n / 2.0));
 }
 
 TEST_CASE("random: below covers its range evenly") {

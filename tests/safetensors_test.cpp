@@ -15,7 +15,6 @@
 
 using mien::ArgumentError;
 using mien::bfloat16;
-using mien::Dtype;
 using mien::FormatError;
 using mien::Json;
 using mien::JsonView;

@@ -88,7 +88,8 @@ TEST_CASE("schedules: ends and short runs stay in range") {
   for (const Schedule& schedule : all) {
     CAPTURE(schedule.to_string());
     for (double total : {0., 1., 2., 3., 10., 11.}) {
-      for (double step = 0; step < total + 3; ++step) {
+      for (int i = 0; i < static_cast<int>(total) + 3; ++i) {
+        const double step = i;
         const double factor = schedule.factor(step, total);
         CHECK(factor >= 0);
         CHECK(factor <= 1);
