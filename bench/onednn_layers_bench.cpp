@@ -243,12 +243,8 @@ void add_all(const std::string& precision) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  hold_onednn_to_one_thread(argv);
-  benchmark::AddCustomContext("isa", std::string(to_string(cpu_isa())));
-  add_all<float>("fp32");
-  add_all<bfloat16>("bf16");
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  benchmark::RunSpecifiedBenchmarks();
-  return 0;
+  return run_beside_onednn(argc, argv, [] {
+    add_all<float>("fp32");
+    add_all<bfloat16>("bf16");
+  });
 }

@@ -1,16 +1,21 @@
 // What the comparisons with oneDNN share: a primitive and operands for it.
 #pragma once
 
+#include <benchmark/benchmark.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <oneapi/dnnl/dnnl.hpp>
+#include <string>
 #include <type_traits>
 #include <unordered_map>
+#include <vector>
 
 #include "mien/core/bfloat16.hpp"
+#include "mien/core/cpu.hpp"
+#include "mien/core/tensor.hpp"
 
 namespace mien::bench {
 
@@ -30,9 +35,10 @@ class OnednnPeer {
  protected:
   /// Random values: a processor may draw less power, and so run faster, on zeros.
   void add(int argument, const dnnl::memory::desc& desc) {
-    dnnl::memory memory(desc, engine_);
     const std::size_t bytes = desc.get_size();
-    auto* data = static_cast<unsigned char*>(memory.get_data_handle());
+    Tensor<std::byte>& block = blocks_.emplace_back(Shape{static_cast<index_t>(bytes)});  // large pages for both
+    dnnl::memory memory(desc, engine_, block.data());
+    auto* data = reinterpret_cast<unsigned char*>(block.data());
     std::uint32_t state = 1;
     const auto fill = [&]<class V>(V) {
       for (std::size_t i = 0; i + sizeof(V) <= bytes; i += sizeof(V)) {
@@ -49,14 +55,23 @@ class OnednnPeer {
   dnnl::engine engine_;
   dnnl::stream stream_;
   dnnl::primitive primitive_;
+  std::vector<Tensor<std::byte>> blocks_;
   std::unordered_map<int, dnnl::memory> arguments_;
 };
 
-/// Holds oneDNN to one thread. OpenMP reads its environment before main() runs, so the program starts itself once more.
-inline void hold_onednn_to_one_thread(char** arguments) {
-  if (std::getenv("OMP_NUM_THREADS") != nullptr) return;
-  setenv("OMP_NUM_THREADS", "1", 1);
-  execv("/proc/self/exe", arguments);
+/// main() of a benchmark whose cases `add` registers, with oneDNN held to one thread: OpenMP reads its environment
+/// before main() runs, so the program starts itself once more.
+inline int run_beside_onednn(int argc, char** argv, void (*add)()) {
+  if (std::getenv("OMP_NUM_THREADS") == nullptr) {
+    setenv("OMP_NUM_THREADS", "1", 1);
+    execv("/proc/self/exe", argv);
+  }
+  benchmark::AddCustomContext("isa", std::string(to_string(cpu_isa())));
+  add();
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
 }
 
 }  // namespace mien::bench

@@ -10,23 +10,14 @@
 #include <vector>
 
 #include "data/image/fixtures.hpp"
+#include "photo_files.hpp"
 
 using namespace mien;
 
 namespace {
 
-using Bytes = std::vector<std::uint8_t>;
-
-Bytes operator+(Bytes a, const Bytes& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
-Bytes bytes_of(const std::string& text) { return Bytes(text.begin(), text.end()); }
-Bytes big_endian(std::uint32_t value, int count = 4) {
-  Bytes bytes;
-  for (int shift = 8 * (count - 1); shift >= 0; shift -= 8) bytes.push_back(static_cast<std::uint8_t>(value >> shift));
-  return bytes;
-}
+using photo_files::big_endian, photo_files::Bytes, photo_files::bytes_of, photo_files::chunk, photo_files::stored,
+    photo_files::zeros_compressed, photo_files::operator+;
 
 Image decode(const Bytes& bytes, int channels = 1, const ImageLimits& limits = {}) {
   return decode_image(std::as_bytes(std::span(bytes)), channels, limits);
@@ -44,64 +35,13 @@ std::string refusal(const Bytes& bytes, const ImageLimits& limits = {}) {
 }
 bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
-// PNG, written bit by bit as the specification has it.
-std::uint32_t slow_crc(const Bytes& bytes) {
-  std::uint32_t value = ~0U;
-  for (const std::uint8_t byte : bytes) {
-    value ^= byte;
-    for (int bit = 0; bit < 8; ++bit) value = value & 1 ? (value >> 1) ^ 0xedb88320U : value >> 1;
-  }
-  return ~value;
-}
-Bytes chunk(const std::string& type, const Bytes& data) {
-  const Bytes body = bytes_of(type) + data;
-  return big_endian(static_cast<std::uint32_t>(data.size())) + body + big_endian(slow_crc(body));
-}
-/// Zlib data without compression.
-Bytes stored(const Bytes& raw) {
-  Bytes result{0x78, 0x01};
-  for (std::size_t at = 0;; at += 65535) {
-    const std::size_t length = std::min<std::size_t>(65535, raw.size() - at);
-    const bool last = at + length == raw.size();
-    result = result + Bytes{static_cast<std::uint8_t>(last), static_cast<std::uint8_t>(length & 255),
-                            static_cast<std::uint8_t>(length >> 8), static_cast<std::uint8_t>(~length & 255),
-                            static_cast<std::uint8_t>(~length >> 8 & 255)};
-    result.insert(result.end(), raw.begin() + static_cast<std::ptrdiff_t>(at),
-                  raw.begin() + static_cast<std::ptrdiff_t>(at + length));
-    if (last) break;
-  }
-  std::uint32_t a = 1, b = 0;
-  for (const std::uint8_t byte : raw) {
-    a = (a + byte) % 65521;
-    b = (b + a) % 65521;
-  }
-  return result + big_endian(b << 16 | a);
-}
-/// Zlib data of about `bytes` zeros: a literal, then copies of length 258 from distance 1 in the fixed code.
-Bytes zeros_compressed(std::size_t bytes) {
-  Bytes result{0x78, 0x01};
-  unsigned held = 0, count = 0;
-  const auto put = [&](unsigned value, unsigned bits) {  // lowest bit first
-    held |= value << count;
-    for (count += bits; count >= 8; count -= 8, held >>= 8) result.push_back(static_cast<std::uint8_t>(held));
-  };
-  put(0b011, 3);       // last block, fixed code
-  put(0b00001100, 8);  // literal 0: code 00110000 from its highest bit
-  for (std::size_t done = 1; done < bytes; done += 258) {
-    put(0b10100011, 8);  // length 258: symbol 285, code 11000101 from its highest bit
-    put(0, 5);           // distance 1
-  }
-  put(0, 7);  // end of block
-  put(0, 7);
-  return result + Bytes{0, 0, 0, 0};
-}
+// PNG
 const Bytes signature{0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
-Bytes header(std::uint32_t width, std::uint32_t height, std::uint8_t depth, std::uint8_t colour,
-             std::uint8_t interlace = 0) {
-  return chunk("IHDR", big_endian(width) + big_endian(height) + Bytes{depth, colour, 0, 0, interlace});
+Bytes header(std::uint32_t width, std::uint32_t height, int depth, std::uint8_t colour, bool interlaced = false) {
+  return photo_files::header(width, height, depth, static_cast<photo_files::Colour>(colour), interlaced);
 }
 Bytes png(const Bytes& head, const Bytes& data, const Bytes& between = {}) {
-  return signature + head + between + chunk("IDAT", data) + chunk("IEND", {});
+  return photo_files::assemble(head, between, data);
 }
 /// Pixels in rows without a filter.
 Bytes rows(const Bytes& pixels, std::size_t row_bytes) {

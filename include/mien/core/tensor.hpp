@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "mien/core/bfloat16.hpp"
+#include "mien/core/huge_pages.hpp"
 #include "mien/core/shape.hpp"
 
 namespace mien {
@@ -112,7 +113,9 @@ class Tensor {
   };
   static std::unique_ptr<T, Free> allocate(index_t count) {
     const auto bytes = static_cast<std::size_t>(count) * sizeof(T);
-    return std::unique_ptr<T, Free>(static_cast<T*>(::operator new (bytes, std::align_val_t{alignment})));
+    std::unique_ptr<T, Free> data(static_cast<T*>(::operator new (bytes, std::align_val_t{alignment})));
+    detail::prefer_huge_pages(data.get(), bytes);
+    return data;
   }
 
   Shape shape_{0};

@@ -152,6 +152,8 @@ class Sequential {
 
   /// Whether layer i does the work of a Relu behind it. Results are those of the two one after the other.
   bool applies_relu(index_t i, index_t last) const;
+  /// Whether what layer i gives is saved for the backward pass: not the last one's, nor what no layer looks at again.
+  bool keeps_output(index_t i, index_t last) const;
 
   std::size_t saved_bytes(index_t i, const Shape& in, const Shape& out, index_t last, const Pass<T>& pass) const;
 

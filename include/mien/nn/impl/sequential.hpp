@@ -199,8 +199,7 @@ Memory Sequential<T>::memory_of(const Shape& x, int threads, bool keep, Range ra
   for (index_t i = range.first; i < last; ++i) {
     const Shape out = node(i).output.shape.with_batch(x[0]);
     const Memory m = node(i).layer.memory(in, out, threads, keep);
-    if (keep && i + 1 < last) total.saved += bytes_of<T>(out.size());
-    total.saved += keep ? padded(m.saved) : 0;
+    total.saved += keep ? padded(m.saved) + (keeps_output(i, last) ? bytes_of<T>(out.size()) : 0) : 0;
     total.packed += padded(m.packed);
     largest_scratch = std::max(largest_scratch, padded(m.scratch) + (keep ? 0 : padded(m.saved)));
     if (i + 1 < last) largest_activation = std::max(largest_activation, bytes_of<T>(out.size()));
@@ -215,7 +214,7 @@ void Sequential<T>::run_forward(TensorView<const T> x, TensorView<T> y, const Pa
   Arena saved(pass.saved), scratch(pass.scratch), packed(pass.packed);
   const index_t batch = x.shape()[0], last = end_of(range);
   T* buffers[2] = {nullptr, nullptr};
-  if (!pass.keep) {
+  if (!pass.keep || pass.observer) {
     index_t largest = 0;
     for (index_t i = range.first; i + 1 < last; ++i) largest = std::max(largest, node(i).output.shape.size() * batch);
     for (T*& buffer : buffers) buffer = scratch.take<T>(largest);
@@ -225,13 +224,13 @@ void Sequential<T>::run_forward(TensorView<const T> x, TensorView<T> y, const Pa
     const Node& n = node(i);
     TensorView<T> out = y;
     const Shape shape = n.output.shape.with_batch(batch);
-    if (i + 1 < last) out = {pass.keep ? saved.take<T>(shape.size()) : buffers[i % 2], shape};
+    if (i + 1 < last) out = {pass.keep && keeps_output(i, last) ? saved.take<T>(shape.size()) : buffers[i % 2], shape};
     const Memory m = n.layer.memory(x.shape(), shape, pass.threads().count(), pass.keep);
     Arena rest(scratch.rest());
     const auto kept = pass.keep ? saved.take_bytes(m.saved) : rest.take_bytes(m.saved);
     Pass<T> own = inner(pass, n, kept, rest.rest());
     if (!pass.packed.empty()) own.packed = packed.take_bytes(m.packed).first(m.packed);
-    // An observer wants to see every layer's output.
+    // An observer wants to see every layer's output, kept or not.
     own.relu = !pass.observer && applies_relu(i, last);
     if (own.relu) {
       // The Relu's output is written at once; what would lie between the two is never touched.
@@ -266,21 +265,24 @@ void Sequential<T>::run_backward(TensorView<const T> x, TensorView<const T> y, T
     const Node& n = node(i);
     const Shape in_shape = i == range.first ? x.shape() : shape_before(i, batch);
     const Shape out_shape = n.output.shape.with_batch(batch);
+    const std::size_t next = offset;
     offset -= saved_bytes(i, in_shape, out_shape, last, pass);
     Arena own(pass.saved.subspan(offset));
+    if (i > lowest && applies_relu(i - 1, last)) continue;  // done by the layer in front, with the same dy
+    const bool relu = applies_relu(i, last);
     TensorView<const T> out = y;
-    if (i + 1 < last) out = own.tensor<T>(out_shape);
+    if (keeps_output(i, last)) out = own.tensor<T>(out_shape);
+    if (relu && i + 2 < last) out = Arena(pass.saved.subspan(next)).template tensor<T>(out_shape);
     TensorView<const T> in = x;
     if (i > range.first) {
       const Shape before = i - 1 == range.first ? x.shape() : shape_before(i - 1, batch);
       in = Arena(pass.saved.subspan(offset - saved_bytes(i - 1, before, in_shape, last, pass)))
                .template tensor<T>(in_shape);
     }
-    if (i > lowest && applies_relu(i - 1, last)) continue;  // done by the layer in front, with the same dy
     TensorView<T> below = i == lowest ? dx : TensorView<T>{buffers[i % 2], in_shape};
     const Memory m = n.layer.memory(in_shape, out_shape, pass.threads().count(), true);
     Pass<T> layer_pass = inner(pass, n, own.take_bytes(m.saved), scratch.rest());
-    layer_pass.relu = applies_relu(i, last);
+    layer_pass.relu = relu;
     n.layer.backward(in, out, dy, below, gradients.subspan(n.first_parameter, n.parameter_count), layer_pass);
     dy = below;
   }
@@ -305,10 +307,15 @@ bool Sequential<T>::applies_relu(index_t i, index_t last) const {
 }
 
 template <class T>
+bool Sequential<T>::keeps_output(index_t i, index_t last) const {
+  return i + 1 < last && !applies_relu(i, last);
+}
+
+template <class T>
 std::size_t Sequential<T>::saved_bytes(index_t i, const Shape& in, const Shape& out, index_t last,
                                        const Pass<T>& pass) const {
   return padded(node(i).layer.memory(in, out, pass.threads().count(), true).saved) +
-         (i + 1 < last ? bytes_of<T>(out.size()) : 0);
+         (keeps_output(i, last) ? bytes_of<T>(out.size()) : 0);
 }
 
 template <class T>
