@@ -8,6 +8,7 @@
 
 #include "mien/nn/activation.hpp"
 #include "mien/nn/batch_norm.hpp"
+#include "mien/nn/conv2d.hpp"
 #include "mien/nn/dense.hpp"
 #include "mien/nn/pooling.hpp"
 #include "mien/nn/shape_layers.hpp"

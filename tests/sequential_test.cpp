@@ -3,6 +3,9 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -283,51 +286,100 @@ TEST_CASE("sequential: what a workspace held before does not matter") {
   CHECK(test::same_bits(again, trained));
 }
 
-TEST_CASE_TEMPLATE("sequential: normalization and Relu in one pass are the two one after the other", T, float, double,
-                   bfloat16) {
+namespace {
+
+/// Passes through `net` from (6, 8, 6, 2) to (6, 5), whole and cut at `cuts`, where layers that would be run as one are
+/// kept apart: the same bits. `held`: bytes that the whole pass keeps beside those of the parts.
+template <class T>
+void check_cut(Sequential<T> net, const std::vector<index_t>& cuts, index_t held) {
   using P = parameter_t<T>;
-  Sequential<T> net{Conv2d{.filters = 21, .padding = 1}, BatchNorm2d{}, Relu{}, Dense{5}};
-  net.build({7, 5, 2}, 4);
+  net.build({8, 6, 2}, 4);
   for (auto& p : net.parameters())
     if (p.role == Role::normalization) p.value = test::random_tensor<P>(p.value.shape(), 9);
-  const Tensor<T> x = test::random_tensor<T>({6, 7, 5, 2}, 1);
+  const Tensor<T> x = test::random_tensor<T>({6, 8, 6, 2}, 1);
   const Tensor<T> dy = test::random_tensor<T>({6, 5}, 2);
   for (const bool frozen : {false, true}) {
     CAPTURE(frozen);
     if (frozen) net.freeze("1");
-    std::vector<Tensor<P>> gradients[2];
-    std::vector<TensorView<P>> views[2];
-    for (int k : {0, 1}) {
-      for (const auto& p : net.parameters()) gradients[k].emplace_back(p.value.shape());
-      for (auto& g : gradients[k]) views[k].push_back(g.view());
-    }
+    test::GradientTensors<T> gradients(net), parts(net);
+    const auto check_gradients = [&] {
+      for (std::size_t i = 0; i < gradients.tensors.size(); ++i) {
+        CAPTURE(net.parameters()[i].name);
+        CHECK(test::same_bits(gradients.tensors[i], parts.tensors[i]));
+      }
+    };
     Tensor<T> y(dy.shape()), dx(x.shape());
     Workspace workspace;
     net.forward(x.view(), y.view(), workspace, 1, 0);
-    net.backward(x.view(), y.view(), dy.view(), dx.view(), views[0], workspace, 1, 0);
-    // A range that ends between the two keeps them apart.
-    Tensor<T> middle(net.shape_after(2).with_batch(6)), dmiddle(middle.shape()), y2(y.shape()), dx2(x.shape());
-    Workspace front, back;
-    net.forward(x.view(), middle.view(), front, 1, 0, {0, 2});
-    net.forward(middle.view(), y2.view(), back, 1, 0, {2, -1});
-    net.backward(middle.view(), y2.view(), dy.view(), dmiddle.view(), views[1], back, 1, 0, {2, -1});
-    net.backward(x.view(), middle.view(), dmiddle.view(), dx2.view(), views[1], front, 1, 0, {0, 2});
-    CHECK(test::same_bits(y, y2));
-    CHECK(test::same_bits(dx, dx2));
-    for (std::size_t i = 0; i < gradients[0].size(); ++i) {
-      CAPTURE(net.parameters()[i].name);
-      CHECK(test::same_bits(gradients[0][i], gradients[1][i]));
+    net.backward(x.view(), y.view(), dy.view(), dx.view(), gradients.views, workspace, 1, 0);
+
+    std::vector<Tensor<T>> values{x};
+    std::vector<Workspace> workspaces(cuts.size() + 1);
+    std::size_t saved = 0;
+    for (std::size_t k = 0; k <= cuts.size(); ++k) {
+      const Sequential<T>& chain = net;
+      const Range range{k == 0 ? 0 : cuts[k - 1], k < cuts.size() ? cuts[k] : net.layer_count()};
+      Tensor<T> out(chain.shape_after(range.last).with_batch(6));
+      chain.forward(values.back().view(), out.view(), workspaces[k], 1, 0, range);
+      values.push_back(std::move(out));
+      saved += workspaces[k].saved().size();
     }
-    // What lies between the two takes no memory, and an observer sees it all the same.
-    CHECK(workspace.saved().size() < front.saved().size() + back.saved().size() + 6 * 64);
+    Tensor<T> up = dy;
+    for (std::size_t k = cuts.size() + 1; k-- > 0;) {
+      const Range range{k == 0 ? 0 : cuts[k - 1], k < cuts.size() ? cuts[k] : net.layer_count()};
+      Tensor<T> down(values[k].shape());
+      net.backward(values[k].view(), values[k + 1].view(), up.view(), down.view(), parts.views, workspaces[k], 1, 0,
+                   range);
+      up = std::move(down);
+    }
+    CHECK(test::same_bits(y, values.back()));
+    CHECK(test::same_bits(dx, up));
+    check_gradients();
+    // What lies between takes no memory.
+    CHECK(static_cast<index_t>(workspace.saved().size()) <= static_cast<index_t>(saved) + held + 6 * 64);
+
+    // An observer sees it all the same.
     RecorderOf<T> recorder;
-    Tensor<T> y3(y.shape()), dx3(x.shape());
-    net.forward(x.view(), y3.view(), workspace, 1, 0, {}, &recorder);
-    CHECK(recorder.names.size() == 4);
-    for (auto& g : gradients[1]) std::fill(g.begin(), g.end(), P{0});
-    net.backward(x.view(), y3.view(), dy.view(), dx3.view(), views[1], workspace, 1, 0);
-    CHECK(test::same_bits(y, y3));
-    CHECK(test::same_bits(dx, dx3));
-    for (std::size_t i = 0; i < gradients[0].size(); ++i) CHECK(test::same_bits(gradients[0][i], gradients[1][i]));
+    Tensor<T> observed(y.shape()), observed_dx(x.shape());
+    net.forward(x.view(), observed.view(), workspace, 1, 0, {}, &recorder);
+    CHECK(static_cast<index_t>(recorder.names.size()) == net.layer_count());
+    for (auto& g : parts.tensors) std::fill(g.begin(), g.end(), P{0});
+    net.backward(x.view(), observed.view(), dy.view(), observed_dx.view(), parts.views, workspace, 1, 0);
+    CHECK(test::same_bits(y, observed));
+    CHECK(test::same_bits(dx, observed_dx));
+    check_gradients();
+
+    // Without keeping anything, too.
+    Tensor<T> inferred(y.shape()), watched(y.shape());
+    net.infer(x.view(), inferred.view(), workspace);
+    net.infer(x.view(), watched.view(), workspace, {}, &recorder);
+    CHECK(test::same_bits(inferred, watched));
   }
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("sequential: normalization and Relu in one pass are the two one after the other", T, float, double,
+                   bfloat16) {
+  const Sequential<T> net{Conv2d{.filters = 21, .padding = 1}, BatchNorm2d{}, Relu{}, Dense{5}};
+  check_cut<T>(net, {2}, 0);
+}
+
+TEST_CASE_TEMPLATE("sequential: normalization, Relu and pooling in one pass are the three one after the other", T,
+                   float, double, bfloat16) {
+  const Sequential<T> net{Conv2d{.filters = 21, .padding = 1}, BatchNorm2d{}, Relu{}, MaxPool2d{2}, Dense{5}};
+  check_cut<T>(net, {2, 3}, 0);
+  // More channels than are held at once, and windows that are not halving ones.
+  check_cut<T>({Conv2d{.filters = 300, .padding = 1}, BatchNorm2d{}, Relu{}, MaxPool2d{2}, Dense{5}}, {2, 3}, 0);
+  check_cut<T>({Conv2d{.filters = 5}, BatchNorm2d{}, Relu{}, MaxPool2d{.window = 2, .stride = 1}, Dense{5}}, {3},
+               1 << 20);
+  check_cut<T>({Conv2d{.filters = 5, .kernel = 2}, BatchNorm2d{}, Relu{}, MaxPool2d{2}, Dense{5}}, {3}, 1 << 20);
+  // A NaN wins and stays.
+  Sequential<T> lost{Conv2d{.filters = 3, .padding = 1}, BatchNorm2d{}, Relu{}, MaxPool2d{2}};
+  lost.build({4, 4, 1}, 1);
+  Tensor<T> x = test::random_tensor<T>({1, 4, 4, 1}, 1), y({1, 2, 2, 3});
+  x[15] = T(std::numeric_limits<parameter_t<T>>::quiet_NaN());
+  Workspace workspace;
+  lost.infer(x.view(), y.view(), workspace);
+  for (index_t k = 0; k < y.size(); ++k) CHECK(std::isnan(static_cast<double>(y[k])) == (k >= 9));
 }

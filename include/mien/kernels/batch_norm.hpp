@@ -4,11 +4,37 @@
 #include <span>
 
 #include "mien/core/tensor.hpp"
-#include "mien/kernels/parallel.hpp"
+#include "mien/kernels/max_pool.hpp"
 
 namespace mien::kernels {
 
+/// Channels that loops take at once where something has to be held for them.
+inline constexpr index_t channels_held = 256;
+
 namespace detail {
+
+/// Rows that are taken as one of more channels, so that loops over channels are long and sums in memory do not wait for
+/// the row before: a power of two that divides `rows` and `limit`.
+inline index_t joined_rows(index_t rows, index_t channels, index_t limit = 0) {
+  index_t joined = 1;
+  while (2 * joined * channels <= channels_held && rows % (2 * joined) == 0 && limit % (2 * joined) == 0) joined *= 2;
+  return joined;
+}
+
+/// Values per channel, for each of the joined rows.
+template <class P>
+class JoinedValues {
+ public:
+  JoinedValues(const P* values, index_t channels, index_t joined) : given_(joined == 1 ? values : nullptr) {
+    for (index_t j = 0; j < joined && joined > 1; ++j)
+      for (index_t c = 0; c < channels; ++c) held_[j * channels + c] = values[c];
+  }
+  const P* data() const { return given_ != nullptr ? given_ : held_; }
+
+ private:
+  const P* given_;
+  alignas(64) P held_[channels_held];
+};
 
 inline index_t sum_pieces(index_t rows, index_t channels) {
   const index_t piece = rows_per_piece(channels);
@@ -20,30 +46,37 @@ inline index_t sum_pieces(index_t rows, index_t channels) {
 /// Bytes of scratch for channel_moments and channel_products.
 template <class P>
 std::size_t channel_sums_bytes(index_t rows, index_t channels) {
-  return static_cast<std::size_t>(2 * detail::sum_pieces(rows, channels) * channels) * sizeof(P) + alignment;
+  std::size_t largest = 0;
+  for (index_t joined = detail::joined_rows(rows, channels); joined > 0; joined /= 2) {
+    const index_t wide = joined * channels;
+    const auto bytes = static_cast<std::size_t>(2 * detail::sum_pieces(rows / joined, wide) * wide) * sizeof(P);
+    largest = bytes > largest ? bytes : largest;
+  }
+  return largest + alignment;
 }
 
 namespace detail {
 
-/// Runs f(first row, last row, sums a, sums b) per piece of rows, then adds the pieces' sums in order and in double:
-/// total(channel, sum of a, sum of b).
+/// Runs f(first row, last row, sums a, sums b) per piece of rows of `joined` * `channels`, then adds the pieces' sums
+/// in order and in double: total(channel, sum of a, sum of b).
 template <class P, class F, class Total>
-void channel_sums(index_t rows, index_t channels, std::span<std::byte> scratch, const Threads& threads, const F& f,
-                  const Total& total) {
-  const index_t piece = rows_per_piece(channels), pieces = sum_pieces(rows, channels);
+void channel_sums(index_t rows, index_t channels, index_t joined, std::span<std::byte> scratch, const Threads& threads,
+                  const F& f, const Total& total) {
+  const index_t wide = joined * channels, piece = rows_per_piece(wide), pieces = sum_pieces(rows, wide);
   P* sums = reinterpret_cast<P*>(scratch.data());
   parallel_pieces(threads, rows, piece, [=, &f](index_t first, index_t last) MIEN_INLINE {
-    P* a = sums + first / piece * 2 * channels;
-    P* b = a + channels;
-    for (index_t c = 0; c < 2 * channels; ++c) a[c] = 0;
+    P* a = sums + first / piece * 2 * wide;
+    P* b = a + wide;
+    for (index_t c = 0; c < 2 * wide; ++c) a[c] = 0;
     f(first, last, a, b);
   });
   for (index_t c = 0; c < channels; ++c) {
     double a = 0, b = 0;
-    for (index_t p = 0; p < pieces; ++p) {
-      a += static_cast<double>(sums[p * 2 * channels + c]);
-      b += static_cast<double>(sums[p * 2 * channels + channels + c]);
-    }
+    for (index_t p = 0; p < pieces; ++p)
+      for (index_t j = c; j < wide; j += channels) {
+        a += static_cast<double>(sums[p * 2 * wide + j]);
+        b += static_cast<double>(sums[p * 2 * wide + wide + j]);
+      }
     total(c, a, b);
   }
 }
@@ -56,13 +89,15 @@ template <class T, class P>
 void channel_moments(index_t rows, index_t channels, const T* x, P* mean, P* variance, std::span<std::byte> scratch,
                      const Threads& threads) {
   for (index_t c = 0; c < channels; ++c) mean[c] = P(x[c]);  // the shift, until the mean replaces it
+  const index_t joined = detail::joined_rows(rows, channels), wide = joined * channels;
+  const detail::JoinedValues<P> shifts(mean, channels, joined);
   detail::channel_sums<P>(
-      rows, channels, scratch, threads,
-      [=](index_t first, index_t last, P* __restrict a, P* __restrict b) MIEN_INLINE {
+      rows / joined, channels, joined, scratch, threads,
+      [=, shift = shifts.data()](index_t first, index_t last, P* __restrict a, P* __restrict b) MIEN_INLINE {
         for (index_t r = first; r < last; ++r) {
-          const T* row = x + r * channels;
-          for (index_t c = 0; c < channels; ++c) {
-            const P d = P(row[c]) - mean[c];
+          const T* row = x + r * wide;
+          for (index_t c = 0; c < wide; ++c) {
+            const P d = P(row[c]) - shift[c];
             a[c] += d;
             b[c] += d * d;
           }
@@ -88,23 +123,105 @@ struct RectifiedGradient {
   }
 };
 
-/// sum[c] = sum of up over column c, product[c] = sum of up * (x - mean[c]), up being the rectified dy.
-template <bool relu, class T, class P>
-void channel_products(index_t rows, index_t channels, const T* x, const P* mean, const T* dy,
-                      const RectifiedGradient<relu, P> rectified, P* sum, P* product, std::span<std::byte> scratch,
-                      const Threads& threads) {
+/// dy as it stands, row by row.
+template <class T>
+struct GivenGradient {
+  const T* dy;
+  index_t channels;
+
+  struct Rows {
+    const T* row;
+    index_t channels;
+    MIEN_INLINE const T* at(index_t c, index_t, T*) const { return row + c; }
+    MIEN_INLINE void next() { row += channels; }
+  };
+  /// From row `first` on, of `joined` pixels each.
+  MIEN_INLINE Rows rows(index_t first, index_t joined) const {
+    return {dy + first * joined * channels, joined * channels};
+  }
+  /// What `joined` has to divide.
+  index_t run() const { return 0; }
+};
+
+/// What dy of a max pooling of 2x2 is at its input: dy (N, height / 2, width / 2, channels) in the cells that won,
+/// `won` saying which, else 0. Rows are pixels of images of `height` x `width`, both even.
+template <class T>
+struct PooledGradient {
+  const T* dy;
+  const PoolIndex* won;
+  index_t height, width, channels;
+
+  struct Rows {
+    PooledGradient from;
+    index_t joined, h, w;  // h counts on from image to image
+    /// Values [c, c + count) of the row, in `held`.
+    MIEN_INLINE const T* at(index_t c, index_t count, T* held) const {
+      using Bits = typename bits_of<T>::type;
+      const index_t pixels = joined > 1 ? joined : 1, each = joined > 1 ? from.channels : count;
+      index_t pooled = (h / 2 * (from.width / 2) + w / 2) * from.channels + c;
+      for (index_t j = 0; j < pixels; ++j) {
+        give_to_winner<T>(from.won + pooled, static_cast<PoolIndex>(h % 2 * 2 + (w + j) % 2),
+                          reinterpret_cast<const Bits*>(from.dy + pooled), reinterpret_cast<Bits*>(held + j * each),
+                          each);
+        pooled += (w + j) % 2 * from.channels;
+      }
+      return held;
+    }
+    MIEN_INLINE void next() {
+      w += joined;
+      if (w < from.width) return;
+      w = 0;
+      ++h;
+    }
+  };
+  MIEN_INLINE Rows rows(index_t first, index_t joined) const {
+    return {*this, joined, first * joined / width, first * joined % width};
+  }
+  index_t run() const { return width; }
+};
+
+namespace detail {
+
+/// f(row, first value, number of values, their dy) for rows [first, last) of `joined` * `channels` values.
+template <class T, class Gradient, class F>
+MIEN_INLINE inline void for_each_gradient(index_t first, index_t last, index_t channels, index_t joined,
+                                          const Gradient& gradient, const F& f) {
+  auto rows = gradient.rows(first, joined);
+  T held[channels_held];
+  const index_t wide = joined * channels;
+  for (index_t r = first; r < last; ++r, rows.next())
+    for (index_t c = 0; c < wide; c += channels_held) {
+      const index_t count = wide - c < channels_held ? wide - c : channels_held;
+      f(r, c, count, rows.at(c, count, held));
+    }
+}
+
+}  // namespace detail
+
+/// sum[c] = sum of up over column c, product[c] = sum of up * (x - mean[c]), up being the rectified gradient. `run`:
+/// rows that make a line of an image (or 0), which decides in what order is added; it is that of the gradient.
+template <bool relu, class T, class Gradient, class P>
+void channel_products(index_t rows, index_t channels, const T* x, const P* mean, const Gradient& gradient,
+                      const RectifiedGradient<relu, P> rectified, index_t run, P* sum, P* product,
+                      std::span<std::byte> scratch, const Threads& threads) {
+  const index_t joined = detail::joined_rows(rows, channels, run), wide = joined * channels;
+  const detail::JoinedValues<P> means(mean, channels, joined), scales(rectified.scale, channels, joined),
+      shifts(rectified.shift, channels, joined);
+  const RectifiedGradient<relu, P> rectify{scales.data(), shifts.data()};
   detail::channel_sums<P>(
-      rows, channels, scratch, threads,
-      [=](index_t first, index_t last, P* __restrict a, P* __restrict b) MIEN_INLINE {
-        for (index_t r = first; r < last; ++r) {
-          const T* value = x + r * channels;
-          const T* up = dy + r * channels;
-          for (index_t c = 0; c < channels; ++c) {
-            const P d = rectified(P(up[c]), P(value[c]), c);
-            a[c] += d;
-            b[c] += d * (P(value[c]) - mean[c]);
-          }
-        }
+      rows / joined, channels, joined, scratch, threads,
+      [=, middle = means.data()](index_t first, index_t last, P* sum_up, P* sum_product) MIEN_INLINE {
+        detail::for_each_gradient<T>(first, last, channels, joined, gradient,
+                                     [=](index_t r, index_t c0, index_t count, const T* up) MIEN_INLINE {
+                                       const T* value = x + r * wide + c0;
+                                       P* __restrict a = sum_up + c0;
+                                       P* __restrict b = sum_product + c0;
+                                       for (index_t c = 0; c < count; ++c) {
+                                         const P d = rectify(P(up[c]), P(value[c]), c0 + c);
+                                         a[c] += d;
+                                         b[c] += d * (P(value[c]) - middle[c0 + c]);
+                                       }
+                                     });
       },
       [=](index_t c, double a, double b) {
         sum[c] = static_cast<P>(a);
@@ -116,21 +233,80 @@ void channel_products(index_t rows, index_t channels, const T* x, const P* mean,
 template <bool relu, class T, class P>
 void scale_shift(index_t rows, index_t channels, const T* x, const P* scale, const P* shift, T* y,
                  const Threads& threads) {
-  for_each_element(threads, rows, channels, [=](index_t r, index_t c) MIEN_INLINE {
-    const P value = P(x[r * channels + c]) * scale[c] + shift[c];
-    y[r * channels + c] = T(relu && value <= 0 ? P{0} : value);
-  });
+  const index_t joined = detail::joined_rows(rows, channels), wide = joined * channels;
+  const detail::JoinedValues<P> scales(scale, channels, joined), shifts(shift, channels, joined);
+  for_each_element(threads, rows / joined, wide,
+                   [=, by = scales.data(), plus = shifts.data()](index_t r, index_t c) MIEN_INLINE {
+                     const P value = P(x[r * wide + c]) * by[c] + plus[c];
+                     y[r * wide + c] = T(relu && value <= 0 ? P{0} : value);
+                   });
 }
 
-/// out = up * from_up[c] + x * from_x[c] + add[c], up being the rectified dy.
+/// y (N, height / 2, width / 2, channels) = the largest of scale_shift() under windows of 2x2, and in `won` (unless it
+/// is null) which cell that is, as MaxPool2d has them. height and width, of x, are even.
 template <bool relu, class T, class P>
-void combine(index_t rows, index_t channels, const T* dy, const RectifiedGradient<relu, P> rectified, const P* from_up,
-             const T* x, const P* from_x, const P* add, T* out, const Threads& threads) {
-  for_each_element(threads, rows, channels, [=](index_t r, index_t c) MIEN_INLINE {
-    const index_t i = r * channels + c;
-    const P value = P(x[i]);
-    out[i] = T(rectified(P(dy[i]), value, c) * from_up[c] + value * from_x[c] + add[c]);
-  });
+void scale_shift_pooled(index_t batch, index_t height, index_t width, index_t channels, const T* x, const P* scale,
+                        const P* shift, T* y, PoolIndex* won, const Threads& threads) {
+  using Bits = typename bits_of<T>::type;
+  const index_t joined = detail::joined_rows(width, channels), wide = joined * channels;
+  const detail::JoinedValues<P> scales(scale, channels, joined), shifts(shift, channels, joined);
+  // One piece is one row of windows; `joined` windows of 2x2 pixels, or parts of one, are mapped at once.
+  parallel_pieces(threads, batch * height / 2, 1,
+                  [=, by = scales.data(), plus = shifts.data()](index_t row, index_t) MIEN_INLINE {
+                    T held[2][channels_held];
+                    const index_t step = joined > 1 ? joined / 2 : 1;
+                    for (index_t j = 0; j < width / 2; j += step)
+                      for (index_t c0 = 0; c0 < channels; c0 += channels_held / 2) {
+                        // Of the values held of a row, `count` belong to each pixel.
+                        const index_t rest = channels - c0, count = rest < channels_held / 2 ? rest : channels_held / 2;
+                        for (index_t half = 0; half < 2; ++half) {
+                          const T* value = x + ((2 * row + half) * width + 2 * j) * channels + c0;
+                          const auto map = [=](const T* from, index_t n, T* to) MIEN_INLINE {
+                            for (index_t c = 0; c < n; ++c) {
+                              const P mapped = P(from[c]) * by[c0 + c] + plus[c0 + c];
+                              to[c] = T(relu && mapped <= 0 ? P{0} : mapped);
+                            }
+                          };
+                          if (joined > 1) {
+                            map(value, wide, held[half]);
+                          } else {
+                            map(value, count, held[half]);
+                            map(value + channels, count, held[half] + count);
+                          }
+                        }
+                        for (index_t q = 0; q < step; ++q) {
+                          const index_t to = (row * (width / 2) + j + q) * channels + c0;
+                          for (int cell = 0; cell < 4; ++cell) {
+                            take_larger<T>(reinterpret_cast<const Bits*>(held[cell / 2] + (2 * q + cell % 2) * count),
+                                           reinterpret_cast<Bits*>(y + to), won ? won + to : nullptr,
+                                           static_cast<PoolIndex>(cell), cell == 0, count);
+                          }
+                        }
+                      }
+                  });
+}
+
+/// out = up * from_up[c] + x * from_x[c] + add[c], up being the rectified gradient. out may be a GivenGradient's dy.
+template <bool relu, class T, class Gradient, class P>
+void combine(index_t rows, index_t channels, const Gradient& gradient, const RectifiedGradient<relu, P> rectified,
+             const P* from_up, const T* x, const P* from_x, const P* add, T* out, const Threads& threads) {
+  const index_t joined = detail::joined_rows(rows, channels, gradient.run()), wide = joined * channels;
+  const detail::JoinedValues<P> scales(rectified.scale, channels, joined), shifts(rectified.shift, channels, joined),
+      by_up(from_up, channels, joined), by_x(from_x, channels, joined), plus(add, channels, joined);
+  const RectifiedGradient<relu, P> rectify{scales.data(), shifts.data()};
+  parallel_pieces(threads, rows / joined, rows_per_piece(wide),
+                  [=, u = by_up.data(), v = by_x.data(), w = plus.data()](index_t first, index_t last) MIEN_INLINE {
+                    detail::for_each_gradient<T>(
+                        first, last, channels, joined, gradient,
+                        [=](index_t r, index_t c0, index_t count, const T* up) MIEN_INLINE {
+                          const T* from = x + r * wide + c0;
+                          T* to = out + r * wide + c0;
+                          for (index_t c = 0; c < count; ++c) {
+                            const P value = P(from[c]);
+                            to[c] = T(rectify(P(up[c]), value, c0 + c) * u[c0 + c] + value * v[c0 + c] + w[c0 + c]);
+                          }
+                        });
+                  });
 }
 
 }  // namespace mien::kernels

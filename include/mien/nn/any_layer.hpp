@@ -33,6 +33,8 @@ struct LayerInterface {
   virtual void describe(Describer&) = 0;
   virtual bool is_random() const = 0;
   virtual bool fuses_relu() const = 0;
+  virtual bool fuses_pool() const = 0;
+  virtual bool halves(const Shape&) const = 0;
   virtual std::vector<std::pair<std::string, Sequential<T>*>> branches() = 0;
 };
 
@@ -67,6 +69,10 @@ class AnyLayer {
   bool is_random() const { return self_->is_random(); }
   /// Whether it applies a Relu behind it by itself when asked to.
   bool fuses_relu() const { return self_->fuses_relu(); }
+  /// Whether it applies a Relu and a max pooling of 2x2 behind it by itself when asked to.
+  bool fuses_pool() const { return self_->fuses_pool(); }
+  /// Whether it is such a pooling for x.
+  bool halves(const Shape& x) const { return self_->halves(x); }
   /// The inner chains of a combinator with their names ("" for none), in the order in which it sets them up; empty for
   /// other layers. A combinator has no parameters but those of its chains.
   std::vector<std::pair<std::string, Sequential<T>*>> branches() { return self_->branches(); }
@@ -97,6 +103,14 @@ class AnyLayer {
     }
     bool fuses_relu() const override {
       if constexpr (requires { L::fuses_relu; }) return L::fuses_relu;
+      return false;
+    }
+    bool fuses_pool() const override {
+      if constexpr (requires { L::fuses_pool; }) return L::fuses_pool;
+      return false;
+    }
+    bool halves(const Shape& x) const override {
+      if constexpr (requires { layer.halves(x); }) return layer.halves(x);
       return false;
     }
     std::vector<std::pair<std::string, Sequential<T>*>> branches() override {

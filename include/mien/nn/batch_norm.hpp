@@ -20,6 +20,7 @@ namespace mien {
 struct BatchNorm2d {
   static constexpr std::string_view kind = "BatchNorm2d";
   static constexpr bool fuses_relu = true;
+  static constexpr bool fuses_pool = true;
 
   float epsilon = 1e-5f;
   float momentum = 0.1f;
@@ -66,7 +67,10 @@ struct BatchNorm2d {
       variance = batch_variance;
     }
     linear_map(pass, mean, variance, channels, inverse, scale, shift);
-    if (pass.relu) {
+    if (pass.pool) {
+      kernels::scale_shift_pooled<true>(x.shape()[0], x.shape()[1], x.shape()[2], channels, x.data(), scale, shift,
+                                        y.data(), pooled(pass), pass.threads());
+    } else if (pass.relu) {
       kernels::scale_shift<true>(rows, channels, x.data(), scale, shift, y.data(), pass.threads());
     } else {
       kernels::scale_shift<false>(rows, channels, x.data(), scale, shift, y.data(), pass.threads());
@@ -76,7 +80,16 @@ struct BatchNorm2d {
   template <class T>
   void backward(TensorView<const T> x, TensorView<const T>, TensorView<const T> dy, TensorView<T> dx,
                 Gradients<T> gradients, const Pass<T>& pass) const {
-    pass.relu ? run_backward<true>(x, dy, dx, gradients, pass) : run_backward<false>(x, dy, dx, gradients, pass);
+    const index_t channels = x.shape().back();
+    const kernels::GivenGradient<T> given{dy.data(), channels};
+    if (pass.pool) {
+      const kernels::PooledGradient<T> spread{dy.data(), pooled(pass), x.shape()[1], x.shape()[2], channels};
+      run_backward<true>(x, spread, dx, gradients, pass);
+    } else if (pass.relu) {
+      run_backward<true>(x, given, dx, gradients, pass);
+    } else {
+      run_backward<false>(x, given, dx, gradients, pass);
+    }
   }
 
   void describe(Describer& d) {
@@ -96,8 +109,14 @@ struct BatchNorm2d {
     }
   }
 
-  template <bool relu, class T>
-  void run_backward(TensorView<const T> x, TensorView<const T> dy, TensorView<T> dx, Gradients<T> gradients,
+  /// Which cells won, null if that is not kept.
+  template <class T>
+  static kernels::PoolIndex* pooled(const Pass<T>& pass) {
+    return pass.pool_saved.empty() ? nullptr : reinterpret_cast<kernels::PoolIndex*>(pass.pool_saved.data());
+  }
+
+  template <bool relu, class T, class Gradient>
+  void run_backward(TensorView<const T> x, const Gradient& dy, TensorView<T> dx, Gradients<T> gradients,
                     const Pass<T>& pass) const {
     using P = parameter_t<T>;
     const index_t channels = x.shape().back(), rows = x.size() / channels;
@@ -130,7 +149,9 @@ struct BatchNorm2d {
     if (!dx && !gradients[0] && !gradients[1]) return;
     linear_map(pass, mean, variance, channels, inverse, scale, shift);
     const kernels::RectifiedGradient<relu, P> rectified{scale, shift};
-    kernels::channel_products(rows, channels, x.data(), mean, dy.data(), rectified, sum, product, scratch.rest(),
+    // Of the image, whether or not a pooling needs it, so that the sums are the same.
+    const index_t run = x.shape().rank() == 4 ? x.shape()[2] : 0;
+    kernels::channel_products(rows, channels, x.data(), mean, dy, rectified, run, sum, product, scratch.rest(),
                               pass.threads());
     for (index_t c = 0; c < channels; ++c) {
       product[c] *= inverse[c];
@@ -142,7 +163,7 @@ struct BatchNorm2d {
     }
     // dx = scale * dy + from_x * x + sum: the formula above with x in place of xhat.
     if (dx) {
-      kernels::combine(rows, channels, dy.data(), rectified, scale, x.data(), from_x, sum, dx.data(), pass.threads());
+      kernels::combine(rows, channels, dy, rectified, scale, x.data(), from_x, sum, dx.data(), pass.threads());
     }
   }
 };

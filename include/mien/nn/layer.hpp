@@ -13,6 +13,7 @@
 //   void describe(Describer& d);                                // names its hyper-parameters, for model files
 //   static constexpr bool is_random = true;                      // only if it draws random numbers in training
 //   static constexpr bool fuses_relu = true;                     // only if it heeds Pass::relu
+//   static constexpr bool fuses_pool = true;                     // only if it heeds Pass::pool as well
 //
 // x is (batch, ...input shape), y is (batch, ...output shape). forward assigns y. backward assigns dx (unless it is
 // empty: not wanted) and every gradient that is not empty. Both write nothing else but pass.saved and pass.scratch.
@@ -145,6 +146,11 @@ struct Pass {
   /// A Relu follows, which this layer is to apply itself: y is then the Relu's output and dy its gradient. Only for
   /// layers with fuses_relu.
   bool relu = false;
+  /// Behind that Relu follows a max pooling of 2x2, which this layer is to apply too: y and dy are the pooling's, of
+  /// half the height and width of x, which are even. Only for layers with fuses_pool.
+  bool pool = false;
+  /// With `pool`, what the pooling saves (MaxPool2d): empty if nothing is kept.
+  std::span<std::byte> pool_saved = {};
   /// Number of this layer's random stream.
   std::uint32_t stream = 0;
   /// This layer's parameters, in the order in which setup declared them.

@@ -2,7 +2,7 @@
 // IWYU pragma: private, include "mien/nn/pooling.hpp"
 #pragma once
 
-#include "mien/kernels/parallel.hpp"
+#include "mien/kernels/max_pool.hpp"
 #include "mien/nn/pool_window.hpp"
 
 namespace mien {
@@ -46,6 +46,13 @@ struct MaxPool2d {
     if (dx) run_backward(x.shape(), y.shape(), reinterpret_cast<const Index*>(pass.saved.data()), dy, dx, pass);
   }
 
+  /// Whether each cell of x (N, H, W, C) lies under one window of 2x2.
+  bool halves(const Shape& x) const {
+    const Extent2 step = steps();
+    return window.height == 2 && window.width == 2 && step.height == 2 && step.width == 2 && padding.top == 0 &&
+           padding.bottom == 0 && padding.left == 0 && padding.right == 0 && x[1] % 2 == 0 && x[2] % 2 == 0;
+  }
+
   void describe(Describer& d) {
     d.value("window", window);
     d.value("stride", stride);
@@ -54,7 +61,7 @@ struct MaxPool2d {
   }
 
  private:
-  using Index = std::uint16_t;
+  using Index = kernels::PoolIndex;
 
   Extent2 steps() const {
     return {stride.height != 0 ? stride.height : window.height, stride.width != 0 ? stride.width : window.width};
@@ -83,48 +90,10 @@ struct MaxPool2d {
           for (index_t w = w0; w < w1; ++w) {
             const Bits* value = from + ((n * in[1] + h) * in[2] + w) * c;
             const auto at = static_cast<Index>((h - top) * window.width + (w - left));
-            take_larger<T>(value, best, best_at, at, h == h0 && w == w0, c);
+            kernels::take_larger<T>(value, best, best_at, at, h == h0 && w == w0, c);
           }
       }
     });
-  }
-
-  /// best = max(best, value) per channel, recording where it came from. `first`: assign.
-  template <class T, class Bits>
-  MIEN_INLINE static void take_larger(const Bits* __restrict value, Bits* __restrict best, Index* __restrict best_at,
-                                      Index at, bool first, index_t channels) {
-    const auto larger = [](Bits a, Bits b) MIEN_INLINE {
-      const auto x = bits_of<T>::value(a), y = bits_of<T>::value(b);
-      return !(x <= y) && y == y;  // NOLINT(misc-redundant-expression): a NaN, once in, stays
-    };
-    if (first) {
-      for (index_t k = 0; k < channels; ++k) best[k] = value[k];
-      if (best_at)
-        for (index_t k = 0; k < channels; ++k) best_at[k] = at;
-    } else if (best_at) {
-      for (index_t k = 0; k < channels; ++k) {
-        const Bits a = value[k], b = best[k];
-        const Index old = best_at[k];
-        const bool take = larger(a, b);
-        best[k] = take ? a : b;
-        best_at[k] = take ? at : old;
-      }
-    } else {
-      for (index_t k = 0; k < channels; ++k) {
-        const Bits a = value[k], b = best[k];
-        best[k] = larger(a, b) ? a : b;
-      }
-    }
-  }
-
-  /// cell = up in the channels that `at` won, else 0.
-  template <class Bits>
-  MIEN_INLINE static void give_to_winner(const Index* __restrict winner, Index at, const Bits* __restrict up,
-                                         Bits* __restrict cell, index_t channels) {
-    for (index_t k = 0; k < channels; ++k) {
-      const Bits value = up[k];
-      cell[k] = winner[k] == at ? value : Bits{0};
-    }
   }
 
   template <class T>
@@ -157,7 +126,8 @@ struct MaxPool2d {
                   for (index_t w = w0; w < w1; ++w) {
                     const auto at = static_cast<Index>((h - i * step.height + padding.top) * window.width +
                                                        (w - j * step.width + padding.left));
-                    give_to_winner(positions + o, at, up_bits + o, down_bits + base + (h * in[2] + w) * c, c);
+                    kernels::give_to_winner<T>(positions + o, at, up_bits + o, down_bits + base + (h * in[2] + w) * c,
+                                               c);
                   }
               } else {
                 for (index_t k = 0; k < c; ++k) {

@@ -150,12 +150,18 @@ class Sequential {
   index_t end_of(Range range) const { return range.last < 0 ? layer_count() : range.last; }
   Shape shape_before(index_t i, index_t batch) const { return node(i - 1).output.shape.with_batch(batch); }
 
-  /// Whether layer i does the work of a Relu behind it. Results are those of the two one after the other.
-  bool applies_relu(index_t i, index_t last) const;
+  /// How many layers behind it layer i does the work of: a Relu, or a Relu and a max pooling. Results are those of all
+  /// one after the other.
+  index_t applies(index_t i, index_t last) const;
+  /// How far in front of layer i the one is that does its work; 0 if it is done by itself.
+  index_t applied(index_t i, index_t first, index_t last) const;
   /// Whether what layer i gives is saved for the backward pass: not the last one's, nor what no layer looks at again.
-  bool keeps_output(index_t i, index_t last) const;
+  bool keeps_output(index_t i, index_t first, index_t last) const;
 
-  std::size_t saved_bytes(index_t i, const Shape& in, const Shape& out, index_t last, const Pass<T>& pass) const;
+  std::size_t saved_bytes(index_t i, const Shape& in, const Shape& out, index_t first, index_t last,
+                          const Pass<T>& pass) const;
+  /// What layer i, a pooling, saves.
+  std::size_t pool_saved_bytes(index_t i, index_t batch, const Pass<T>& pass) const;
 
   static bool wants_gradient(const Node& n, Gradients<T> gradients);
 

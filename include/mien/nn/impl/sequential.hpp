@@ -199,7 +199,7 @@ Memory Sequential<T>::memory_of(const Shape& x, int threads, bool keep, Range ra
   for (index_t i = range.first; i < last; ++i) {
     const Shape out = node(i).output.shape.with_batch(x[0]);
     const Memory m = node(i).layer.memory(in, out, threads, keep);
-    total.saved += keep ? padded(m.saved) + (keeps_output(i, last) ? bytes_of<T>(out.size()) : 0) : 0;
+    total.saved += keep ? padded(m.saved) + (keeps_output(i, range.first, last) ? bytes_of<T>(out.size()) : 0) : 0;
     total.packed += padded(m.packed);
     largest_scratch = std::max(largest_scratch, padded(m.scratch) + (keep ? 0 : padded(m.saved)));
     if (i + 1 < last) largest_activation = std::max(largest_activation, bytes_of<T>(out.size()));
@@ -224,18 +224,24 @@ void Sequential<T>::run_forward(TensorView<const T> x, TensorView<T> y, const Pa
     const Node& n = node(i);
     TensorView<T> out = y;
     const Shape shape = n.output.shape.with_batch(batch);
-    if (i + 1 < last) out = {pass.keep && keeps_output(i, last) ? saved.take<T>(shape.size()) : buffers[i % 2], shape};
+    if (i + 1 < last) {
+      out = {pass.keep && keeps_output(i, range.first, last) ? saved.take<T>(shape.size()) : buffers[i % 2], shape};
+    }
     const Memory m = n.layer.memory(x.shape(), shape, pass.threads().count(), pass.keep);
     Arena rest(scratch.rest());
     const auto kept = pass.keep ? saved.take_bytes(m.saved) : rest.take_bytes(m.saved);
     Pass<T> own = inner(pass, n, kept, rest.rest());
     if (!pass.packed.empty()) own.packed = packed.take_bytes(m.packed).first(m.packed);
     // An observer wants to see every layer's output, kept or not.
-    own.relu = !pass.observer && applies_relu(i, last);
-    if (own.relu) {
-      // The Relu's output is written at once; what would lie between the two is never touched.
-      ++i;
-      out = i + 1 < last ? TensorView<T>{pass.keep ? saved.take<T>(shape.size()) : buffers[i % 2], shape} : y;
+    const index_t others = pass.observer ? 0 : applies(i, last);
+    own.relu = others > 0;
+    own.pool = others > 1;
+    if (others > 0) {
+      // The last one's output is written at once; what would lie between them is never touched.
+      i += others;
+      const Shape end = node(i).output.shape.with_batch(batch);
+      out = i + 1 < last ? TensorView<T>{pass.keep ? saved.take<T>(end.size()) : buffers[i % 2], end} : y;
+      if (own.pool && pass.keep) own.pool_saved = saved.take_bytes(pool_saved_bytes(i, batch, pass));
     }
     n.layer.forward(x, out, own);
     if (pass.observer) pass.observer->output(n.full_name, n.layer.kind(), out);
@@ -258,31 +264,39 @@ void Sequential<T>::run_backward(TensorView<const T> x, TensorView<const T> y, T
   for (index_t i = range.first; i < last; ++i) {
     const Shape out = node(i).output.shape.with_batch(batch);
     if (i + 1 < last) largest = std::max(largest, out.size());
-    offset += saved_bytes(i, i == range.first ? x.shape() : shape_before(i, batch), out, last, pass);
+    offset += saved_bytes(i, i == range.first ? x.shape() : shape_before(i, batch), out, range.first, last, pass);
   }
   T* buffers[2] = {scratch.take<T>(largest), scratch.take<T>(largest)};
+  TensorView<const T> fused_out = y;  // of the layers that another one in front does the work of
+  std::span<std::byte> pool_saved;
   for (index_t i = last - 1; i >= lowest; --i) {
     const Node& n = node(i);
     const Shape in_shape = i == range.first ? x.shape() : shape_before(i, batch);
     const Shape out_shape = n.output.shape.with_batch(batch);
-    const std::size_t next = offset;
-    offset -= saved_bytes(i, in_shape, out_shape, last, pass);
+    offset -= saved_bytes(i, in_shape, out_shape, range.first, last, pass);
     Arena own(pass.saved.subspan(offset));
-    if (i > lowest && applies_relu(i - 1, last)) continue;  // done by the layer in front, with the same dy
-    const bool relu = applies_relu(i, last);
     TensorView<const T> out = y;
-    if (keeps_output(i, last)) out = own.tensor<T>(out_shape);
-    if (relu && i + 2 < last) out = Arena(pass.saved.subspan(next)).template tensor<T>(out_shape);
+    if (keeps_output(i, range.first, last)) out = own.tensor<T>(out_shape);
+    if (const index_t behind = applied(i, range.first, last); behind > 0) {
+      // Done by a layer in front, with the same dy.
+      if (behind == applies(i - behind, last)) fused_out = out;
+      if (behind == 2) pool_saved = own.take_bytes(pool_saved_bytes(i, batch, pass));
+      continue;
+    }
+    const index_t others = applies(i, last);
+    if (others > 0) out = fused_out;
     TensorView<const T> in = x;
     if (i > range.first) {
       const Shape before = i - 1 == range.first ? x.shape() : shape_before(i - 1, batch);
-      in = Arena(pass.saved.subspan(offset - saved_bytes(i - 1, before, in_shape, last, pass)))
+      in = Arena(pass.saved.subspan(offset - saved_bytes(i - 1, before, in_shape, range.first, last, pass)))
                .template tensor<T>(in_shape);
     }
     TensorView<T> below = i == lowest ? dx : TensorView<T>{buffers[i % 2], in_shape};
     const Memory m = n.layer.memory(in_shape, out_shape, pass.threads().count(), true);
     Pass<T> layer_pass = inner(pass, n, own.take_bytes(m.saved), scratch.rest());
-    layer_pass.relu = relu;
+    layer_pass.relu = others > 0;
+    layer_pass.pool = others > 1;
+    if (others > 1) layer_pass.pool_saved = pool_saved;
     n.layer.backward(in, out, dy, below, gradients.subspan(n.first_parameter, n.parameter_count), layer_pass);
     dy = below;
   }
@@ -302,20 +316,38 @@ MIEN_COLD bool Sequential<T>::freeze_layers(std::string_view name, bool frozen) 
 }
 
 template <class T>
-bool Sequential<T>::applies_relu(index_t i, index_t last) const {
-  return i + 1 < last && node(i).layer.fuses_relu() && node(i + 1).layer.kind() == "Relu";
+index_t Sequential<T>::applies(index_t i, index_t last) const {
+  if (i + 1 >= last || !node(i).layer.fuses_relu() || node(i + 1).layer.kind() != "Relu") return 0;
+  const bool pool = i + 2 < last && node(i).layer.fuses_pool() && node(i + 1).output.shape.rank() == 3 &&
+                    node(i + 2).layer.halves(node(i + 1).output.shape.with_batch(1));
+  return pool ? 2 : 1;
 }
 
 template <class T>
-bool Sequential<T>::keeps_output(index_t i, index_t last) const {
-  return i + 1 < last && !applies_relu(i, last);
+index_t Sequential<T>::applied(index_t i, index_t first, index_t last) const {
+  if (i - 1 >= first && applies(i - 1, last) >= 1) return 1;
+  return i - 2 >= first && applies(i - 2, last) == 2 ? 2 : 0;
 }
 
 template <class T>
-std::size_t Sequential<T>::saved_bytes(index_t i, const Shape& in, const Shape& out, index_t last,
+bool Sequential<T>::keeps_output(index_t i, index_t first, index_t last) const {
+  if (i + 1 >= last || applies(i, last) > 0) return false;
+  const index_t behind = applied(i, first, last);
+  return behind == 0 || behind == applies(i - behind, last);
+}
+
+template <class T>
+std::size_t Sequential<T>::saved_bytes(index_t i, const Shape& in, const Shape& out, index_t first, index_t last,
                                        const Pass<T>& pass) const {
   return padded(node(i).layer.memory(in, out, pass.threads().count(), true).saved) +
-         (keeps_output(i, last) ? bytes_of<T>(out.size()) : 0);
+         (keeps_output(i, first, last) ? bytes_of<T>(out.size()) : 0);
+}
+
+template <class T>
+std::size_t Sequential<T>::pool_saved_bytes(index_t i, index_t batch, const Pass<T>& pass) const {
+  return node(i)
+      .layer.memory(shape_before(i, batch), node(i).output.shape.with_batch(batch), pass.threads().count(), true)
+      .saved;
 }
 
 template <class T>
