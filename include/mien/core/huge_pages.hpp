@@ -17,9 +17,8 @@ inline void prefer_huge_pages([[maybe_unused]] void* block, [[maybe_unused]] std
 #if defined(MADV_HUGEPAGE)
   constexpr std::uintptr_t page = std::uintptr_t{2} << 20;
   if (bytes < 2 * page) return;
-  const auto begin = reinterpret_cast<std::uintptr_t>(block);
-  const std::uintptr_t first = (begin + page - 1) / page * page, last = (begin + bytes) / page * page;
-  madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+  const std::uintptr_t before = (page - reinterpret_cast<std::uintptr_t>(block) % page) % page;
+  madvise(static_cast<std::byte*>(block) + before, (bytes - before) / page * page, MADV_HUGEPAGE);
 #endif
 }
 
