@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cstring>
 #include <limits>
 #include <string>
 
@@ -80,6 +81,37 @@ TEST_CASE("MaxPool2d: padding never wins, NaN always does") {
     const auto bad = passed(MaxPool2d{2}, {2, 2, 1}, values);
     CHECK(std::isnan(bad.y[0]));
     CHECK(bad.dx[static_cast<index_t>(at)] == 1);
+  }
+}
+
+TEST_CASE_TEMPLATE("windows of 2x2 of rectified values: the largest as cell by cell", T, bfloat16, float, double) {
+  using Bits = typename bits_of<T>::type;
+  using P = parameter_t<T>;
+  constexpr index_t channels = 37;
+  struct Result {
+    std::vector<T> best = std::vector<T>(channels);
+    std::vector<kernels::PoolIndex> at = std::vector<kernels::PoolIndex>(channels);
+    Bits* bits() { return reinterpret_cast<Bits*>(best.data()); }
+    bool operator==(const Result& other) const {
+      return at == other.at && std::memcmp(best.data(), other.best.data(), channels * sizeof(T)) == 0;
+    }
+  };
+  // Few values, so that many are equal; NaN of both signs.
+  const P kinds[] = {0, 1, P(1.5), 2, P(infinity), P(not_a_number), -P(not_a_number), P(1e-40)};
+  const Random random(5, Stream::user, 0);
+  for (std::uint64_t turn = 0; turn < 50; ++turn) {
+    std::vector<T> cells(4 * channels);
+    for (std::size_t i = 0; i < cells.size(); ++i) cells[i] = T(kinds[random.bits(turn * cells.size() + i) % 8]);
+    const auto* bits = reinterpret_cast<const Bits*>(cells.data());
+    Result expected, both, best_only;
+    for (int cell = 0; cell < 4; ++cell)
+      kernels::take_larger<T>(bits + cell * channels, expected.bits(), expected.at.data(),
+                              static_cast<kernels::PoolIndex>(cell), cell == 0, channels);
+    kernels::take_largest<T>(bits, bits + 2 * channels, both.bits(), both.at.data(), channels);
+    kernels::take_largest<T>(bits, bits + 2 * channels, best_only.bits(), nullptr, channels);
+    best_only.at = expected.at;
+    CHECK(both == expected);
+    CHECK(best_only == expected);
   }
 }
 

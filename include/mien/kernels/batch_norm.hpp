@@ -5,11 +5,9 @@
 
 #include "mien/core/tensor.hpp"
 #include "mien/kernels/max_pool.hpp"
+#include "mien/kernels/round_row.hpp"
 
 namespace mien::kernels {
-
-/// Channels that loops take at once where something has to be held for them.
-inline constexpr index_t channels_held = 256;
 
 namespace detail {
 
@@ -17,7 +15,7 @@ namespace detail {
 /// the row before: a power of two that divides `rows` and `limit`.
 inline index_t joined_rows(index_t rows, index_t channels, index_t limit = 0) {
   index_t joined = 1;
-  while (2 * joined * channels <= channels_held && rows % (2 * joined) == 0 && limit % (2 * joined) == 0) joined *= 2;
+  while (2 * joined * channels <= row_values && rows % (2 * joined) == 0 && limit % (2 * joined) == 0) joined *= 2;
   return joined;
 }
 
@@ -33,7 +31,7 @@ class JoinedValues {
 
  private:
   const P* given_;
-  alignas(64) P held_[channels_held];
+  alignas(64) P held_[row_values];
 };
 
 inline index_t sum_pieces(index_t rows, index_t channels) {
@@ -187,11 +185,11 @@ template <class T, class Gradient, class F>
 MIEN_INLINE inline void for_each_gradient(index_t first, index_t last, index_t channels, index_t joined,
                                           const Gradient& gradient, const F& f) {
   auto rows = gradient.rows(first, joined);
-  T held[channels_held];
+  T held[row_values];
   const index_t wide = joined * channels;
   for (index_t r = first; r < last; ++r, rows.next())
-    for (index_t c = 0; c < wide; c += channels_held) {
-      const index_t count = wide - c < channels_held ? wide - c : channels_held;
+    for (index_t c = 0; c < wide; c += row_values) {
+      const index_t count = wide - c < row_values ? wide - c : row_values;
       f(r, c, count, rows.at(c, count, held));
     }
 }
@@ -235,16 +233,24 @@ void scale_shift(index_t rows, index_t channels, const T* x, const P* scale, con
                  const Threads& threads) {
   const index_t joined = detail::joined_rows(rows, channels), wide = joined * channels;
   const detail::JoinedValues<P> scales(scale, channels, joined), shifts(shift, channels, joined);
-  for_each_element(threads, rows / joined, wide,
-                   [=, by = scales.data(), plus = shifts.data()](index_t r, index_t c) MIEN_INLINE {
-                     const P value = P(x[r * wide + c]) * by[c] + plus[c];
-                     y[r * wide + c] = T(relu && value <= 0 ? P{0} : value);
-                   });
+  parallel_pieces(threads, rows / joined, rows_per_piece(wide),
+                  [=, by = scales.data(), plus = shifts.data(), rounds = rounds_rows()](index_t first, index_t last)
+                      MIEN_INLINE {
+                        for (index_t r = first; r < last; ++r)
+                          for (index_t c0 = 0; c0 < wide; c0 += row_values) {
+                            const T* from = x + r * wide + c0;
+                            write_row<P>(wide - c0 < row_values ? wide - c0 : row_values, y + r * wide + c0, rounds,
+                                         [=](index_t c) MIEN_INLINE {
+                                           const P value = P(from[c]) * by[c0 + c] + plus[c0 + c];
+                                           return relu && value <= 0 ? P{0} : value;
+                                         });
+                          }
+                      });
 }
 
-/// y (N, height / 2, width / 2, channels) = the largest of scale_shift() under windows of 2x2, and in `won` (unless it
-/// is null) which cell that is, as MaxPool2d has them. height and width, of x, are even.
-template <bool relu, class T, class P>
+/// y (N, height / 2, width / 2, channels) = the largest of scale_shift() with relu under windows of 2x2, and in `won`
+/// (unless it is null) which cell that is, as MaxPool2d has them. height and width, of x, are even.
+template <class T, class P>
 void scale_shift_pooled(index_t batch, index_t height, index_t width, index_t channels, const T* x, const P* scale,
                         const P* shift, T* y, PoolIndex* won, const Threads& threads) {
   using Bits = typename bits_of<T>::type;
@@ -252,38 +258,37 @@ void scale_shift_pooled(index_t batch, index_t height, index_t width, index_t ch
   const detail::JoinedValues<P> scales(scale, channels, joined), shifts(shift, channels, joined);
   // One piece is one row of windows; `joined` windows of 2x2 pixels, or parts of one, are mapped at once.
   parallel_pieces(threads, batch * height / 2, 1,
-                  [=, by = scales.data(), plus = shifts.data()](index_t row, index_t) MIEN_INLINE {
-                    T held[2][channels_held];
-                    const index_t step = joined > 1 ? joined / 2 : 1;
-                    for (index_t j = 0; j < width / 2; j += step)
-                      for (index_t c0 = 0; c0 < channels; c0 += channels_held / 2) {
-                        // Of the values held of a row, `count` belong to each pixel.
-                        const index_t rest = channels - c0, count = rest < channels_held / 2 ? rest : channels_held / 2;
-                        for (index_t half = 0; half < 2; ++half) {
-                          const T* value = x + ((2 * row + half) * width + 2 * j) * channels + c0;
-                          const auto map = [=](const T* from, index_t n, T* to) MIEN_INLINE {
-                            for (index_t c = 0; c < n; ++c) {
-                              const P mapped = P(from[c]) * by[c0 + c] + plus[c0 + c];
-                              to[c] = T(relu && mapped <= 0 ? P{0} : mapped);
+                  [=, by = scales.data(), plus = shifts.data(), rounds = rounds_rows()](index_t row, index_t)
+                      MIEN_INLINE {
+                        alignas(64) T held[2][row_values];
+                        const index_t step = joined > 1 ? joined / 2 : 1;
+                        for (index_t j = 0; j < width / 2; j += step)
+                          for (index_t c0 = 0; c0 < channels; c0 += row_values / 2) {
+                            // Of the values held of a row, `count` belong to each pixel.
+                            const index_t rest = channels - c0, count = rest < row_values / 2 ? rest : row_values / 2;
+                            for (index_t half = 0; half < 2; ++half) {
+                              const T* value = x + ((2 * row + half) * width + 2 * j) * channels + c0;
+                              const auto map = [=](const T* from, index_t n, T* to) MIEN_INLINE {
+                                write_row<P>(n, to, rounds, [=](index_t c) MIEN_INLINE {
+                                  const P mapped = P(from[c]) * by[c0 + c] + plus[c0 + c];
+                                  return mapped <= 0 ? P{0} : mapped;
+                                });
+                              };
+                              if (joined > 1) {
+                                map(value, wide, held[half]);
+                              } else {
+                                map(value, count, held[half]);
+                                map(value + channels, count, held[half] + count);
+                              }
                             }
-                          };
-                          if (joined > 1) {
-                            map(value, wide, held[half]);
-                          } else {
-                            map(value, count, held[half]);
-                            map(value + channels, count, held[half] + count);
+                            for (index_t q = 0; q < step; ++q) {
+                              const index_t to = (row * (width / 2) + j + q) * channels + c0;
+                              take_largest<T>(reinterpret_cast<const Bits*>(held[0] + 2 * q * count),
+                                              reinterpret_cast<const Bits*>(held[1] + 2 * q * count),
+                                              reinterpret_cast<Bits*>(y + to), won ? won + to : nullptr, count);
+                            }
                           }
-                        }
-                        for (index_t q = 0; q < step; ++q) {
-                          const index_t to = (row * (width / 2) + j + q) * channels + c0;
-                          for (int cell = 0; cell < 4; ++cell) {
-                            take_larger<T>(reinterpret_cast<const Bits*>(held[cell / 2] + (2 * q + cell % 2) * count),
-                                           reinterpret_cast<Bits*>(y + to), won ? won + to : nullptr,
-                                           static_cast<PoolIndex>(cell), cell == 0, count);
-                          }
-                        }
-                      }
-                  });
+                      });
 }
 
 /// out = up * from_up[c] + x * from_x[c] + add[c], up being the rectified gradient. out may be a GivenGradient's dy.
@@ -295,17 +300,18 @@ void combine(index_t rows, index_t channels, const Gradient& gradient, const Rec
       by_up(from_up, channels, joined), by_x(from_x, channels, joined), plus(add, channels, joined);
   const RectifiedGradient<relu, P> rectify{scales.data(), shifts.data()};
   parallel_pieces(threads, rows / joined, rows_per_piece(wide),
-                  [=, u = by_up.data(), v = by_x.data(), w = plus.data()](index_t first, index_t last) MIEN_INLINE {
-                    detail::for_each_gradient<T>(
-                        first, last, channels, joined, gradient,
-                        [=](index_t r, index_t c0, index_t count, const T* up) MIEN_INLINE {
-                          const T* from = x + r * wide + c0;
-                          T* to = out + r * wide + c0;
-                          for (index_t c = 0; c < count; ++c) {
-                            const P value = P(from[c]);
-                            to[c] = T(rectify(P(up[c]), value, c0 + c) * u[c0 + c] + value * v[c0 + c] + w[c0 + c]);
-                          }
-                        });
+                  [=, u = by_up.data(), v = by_x.data(), w = plus.data(), rounds = rounds_rows()](
+                      index_t first, index_t last) MIEN_INLINE {
+                    detail::for_each_gradient<T>(first, last, channels, joined, gradient,
+                                                 [=](index_t r, index_t c0, index_t count, const T* up) MIEN_INLINE {
+                                                   const T* from = x + r * wide + c0;
+                                                   T* to = out + r * wide + c0;
+                                                   write_row<P>(count, to, rounds, [=](index_t c) MIEN_INLINE {
+                                                     const P value = P(from[c]);
+                                                     return rectify(P(up[c]), value, c0 + c) * u[c0 + c] +
+                                                            value * v[c0 + c] + w[c0 + c];
+                                                   });
+                                                 });
                   });
 }
 

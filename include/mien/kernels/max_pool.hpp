@@ -42,6 +42,42 @@ MIEN_INLINE inline void take_larger(const typename bits_of<T>::type* __restrict 
   }
 }
 
+/// The largest of a window of 2x2 per channel and which cell it is (unless `best_at` is null), as take_larger() has
+/// them, for values that a rectifier gave: their bits are in order as they stand. A row of the window is two pixels.
+template <class T>
+MIEN_INLINE inline void take_largest(const typename bits_of<T>::type* __restrict top,
+                                     const typename bits_of<T>::type* __restrict bottom,
+                                     typename bits_of<T>::type* __restrict best, PoolIndex* __restrict best_at,
+                                     index_t channels) {
+  using Bits = typename bits_of<T>::type;
+  struct Cell {
+    Bits value, order;
+    PoolIndex at;
+  };
+  const auto cell = [](Bits value, PoolIndex at) MIEN_INLINE {
+    constexpr Bits nan = bits_of<T>::infinity + 1;
+    const auto size = static_cast<Bits>(value & ~bits_of<T>::sign);
+    return Cell{value, size < nan ? size : nan, at};
+  };
+  const auto larger = [](const Cell& a, const Cell& b) MIEN_INLINE {
+    const bool take = b.order > a.order;
+    return Cell{take ? b.value : a.value, take ? b.order : a.order, take ? b.at : a.at};
+  };
+  const auto largest = [&](index_t k) MIEN_INLINE {
+    return larger(larger(larger(cell(top[k], 0), cell(top[channels + k], 1)), cell(bottom[k], 2)),
+                  cell(bottom[channels + k], 3));
+  };
+  if (best_at != nullptr) {
+    for (index_t k = 0; k < channels; ++k) {
+      const Cell won = largest(k);
+      best[k] = won.value;
+      best_at[k] = won.at;
+    }
+  } else {
+    for (index_t k = 0; k < channels; ++k) best[k] = largest(k).value;
+  }
+}
+
 /// cell = up in the channels that `at` won, else 0.
 template <class T>
 MIEN_INLINE inline void give_to_winner(const PoolIndex* __restrict winner, PoolIndex at,

@@ -68,8 +68,8 @@ struct BatchNorm2d {
     }
     linear_map(pass, mean, variance, channels, inverse, scale, shift);
     if (pass.pool) {
-      kernels::scale_shift_pooled<true>(x.shape()[0], x.shape()[1], x.shape()[2], channels, x.data(), scale, shift,
-                                        y.data(), pooled(pass), pass.threads());
+      kernels::scale_shift_pooled(x.shape()[0], x.shape()[1], x.shape()[2], channels, x.data(), scale, shift, y.data(),
+                                  pooled(pass), pass.threads());
     } else if (pass.relu) {
       kernels::scale_shift<true>(rows, channels, x.data(), scale, shift, y.data(), pass.threads());
     } else {
