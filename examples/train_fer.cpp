@@ -6,6 +6,7 @@
 #include "fer/replay.hpp"
 #include "fer/report.hpp"
 #include "fer/synthetic_export.hpp"
+#include "mien/train/distillation.hpp"
 #include "mien/train/fit.hpp"
 #include "mien/train/progress.hpp"
 
@@ -18,7 +19,8 @@ struct Settings {
   std::string data, model, optimizer, schedule, precision, storage, augment, out = "out", export_synthetic;
   int epochs = 0, persons = 600;
   index_t batch = 0, max_bad = 0, checkpoint_batches = 0;
-  double learning_rate = 0;
+  double learning_rate = 0, mixup = 0, teacher_weight = 0.8;
+  std::vector<std::string> teachers;
   bool resume = false, ten_crop = false;
   bool epochs_given = false, batch_given = false, rate_given = false;
 };
@@ -60,6 +62,7 @@ fer::Recipe recipe_for(const Settings& s) {
   if (!s.schedule.empty()) r.schedule = Schedule::parse(s.schedule);
   if (!s.augment.empty()) r.augmentation = fer::augmentation_of(s.augment, r.input);
   r.augmentation.crop = r.input;
+  if (!s.teachers.empty()) r.label_smoothing = 0;  // their answers are soft as they are
   if (!s.optimizer.empty() || s.rate_given) {
     const std::string name = s.optimizer.empty() ? r.optimizer.name() : s.optimizer;
     const bool same = name == r.optimizer.name();
@@ -82,6 +85,31 @@ fer::Recipe recipe_for(const Settings& s) {
     r.optimizer = changed;
   }
   return r;
+}
+
+/// The networks to learn from, if there are any; `settings` gets what tells them from others.
+template <class T>
+std::unique_ptr<Distillation<T>> load_teachers(const Settings& s, const fer::Recipe& recipe, const Preprocessing& p,
+                                               const Threads& threads, std::string& settings) {
+  if (s.teachers.empty()) return nullptr;
+  std::vector<Sequential<T>> networks;
+  for (const std::string& path : s.teachers) {
+    Model<T> model = fer::load_expression_model<T>(path);
+    const Preprocessing& q = model.info.preprocessing;
+    if (q.crop != p.crop || q.mean != p.mean || q.deviation != p.deviation) {
+      const auto text = [](const Preprocessing& r) {
+        return std::to_string(r.crop) + " pixels a side, mean " + Json(r.mean).write() + ", deviation " +
+               Json(r.deviation).write();
+      };
+      fail<ArgumentError>(path + " cannot be a teacher: it reads " + text(q) + ", the student " + text(p) +
+                          "; train the teacher on the same data");
+    }
+    settings += ", teacher " + std::to_string(fingerprint(model.network));
+    networks.push_back(std::move(model.network));
+  }
+  settings += ", weight " + Json(s.teacher_weight).write();
+  return std::make_unique<Distillation<T>>(std::move(networks), static_cast<float>(s.teacher_weight), recipe.batch,
+                                           threads);
 }
 
 /// Writes history.csv after every epoch, and shows progress.
@@ -133,6 +161,9 @@ int train(const Settings& s) {
                net.parameter_count(), data.train.size(), data.validation.size(), threads.count(),
                std::string(to_string(cpu_isa())).c_str());
   Recorder recorder(s.out + "/history.csv");
+  std::string settings = s.model + ", " + s.precision + ", augment " + (s.augment.empty() ? "recipe" : s.augment) +
+                         ", data " + std::to_string(crc32c(std::as_bytes(std::span(data.train.pixels))));
+  const auto teachers = load_teachers<T>(s, recipe, info.preprocessing, threads, settings);
   const FitOptions options{.epochs = recipe.epochs,
                            .batch = recipe.batch,
                            .validation = &validation,
@@ -141,6 +172,7 @@ int train(const Settings& s) {
                            .schedule = recipe.schedule,
                            .loss = {.label_smoothing = recipe.label_smoothing},
                            .average_decay = recipe.average_decay,
+                           .mixup_alpha = static_cast<float>(s.mixup),
                            .drop_last = recipe.drop_last,
                            .checkpoint = checkpoint,
                            .checkpoint_batches = s.checkpoint_batches,
@@ -148,9 +180,8 @@ int train(const Settings& s) {
                            .best_model = model_path,
                            .info = info,
                            .observer = &recorder,
-                           .settings = s.model + ", " + s.precision + ", augment " +
-                                       (s.augment.empty() ? "recipe" : s.augment) + ", data " +
-                                       std::to_string(crc32c(std::as_bytes(std::span(data.train.pixels))))};
+                           .targets = teachers.get(),
+                           .settings = settings};
   const History history = fit(net, recipe.optimizer, augmented, options);
   fer::write_history(s.out + "/history.csv", history.epochs);
 
@@ -200,6 +231,8 @@ int train(const Settings& s) {
                      {"Schedule", recipe.schedule.to_string()},
                      {"Weight decay", Json(recipe.optimizer.weight_decay()).write()},
                      {"Label smoothing", Json(recipe.label_smoothing).write()},
+                     {"Mixup", Json(s.mixup).write()},
+                     {"Teachers", std::to_string(s.teachers.size())},
                      {"Averaging", Json(recipe.average_decay).write()},
                      {"Augmentation", s.augment.empty() ? "of the recipe" : s.augment},
                      {"Precision", s.precision},
@@ -239,6 +272,13 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"fp32", "bf16"}));
   app.add_option("--augment", s.augment, "none, light or strong (default: the recipe's)")
       ->check(CLI::IsMember({"none", "light", "strong"}));
+  app.add_option("--mixup", s.mixup, "Mix faces and labels in pairs, in shares from Beta(A, A); 0: not (default)")
+      ->check(fer::number_in(0, 1000, "from 0 to 1000"));
+  app.add_option("--teacher", s.teachers,
+                 "Model file to learn from beside the labels; of several, from the mean of their answers")
+      ->check(fer::not_empty());
+  app.add_option("--teacher-weight", s.teacher_weight, "Share of the teachers' answers in what is learnt")
+      ->check(fer::number_in(0, 1, "from 0 to 1"));
   app.add_option("--out", s.out, "Folder for model, checkpoint, history.csv and report.html")->check(fer::not_empty());
   app.add_flag("--resume", s.resume, "Go on from the checkpoint in --out, if there is one");
   app.add_option("--checkpoint-every", s.checkpoint_batches, "Also save a checkpoint after every so many batches")

@@ -86,8 +86,9 @@ inline ByteDataset to_dataset(const FaceImages& faces, const Preprocessing& p) {
 }
 
 /// A model for the seven expressions in this order; another one is an error.
-inline Model<float> load_expression_model(const std::string& path) {
-  Model<float> model = load<float>(path);
+template <class T = float>
+Model<T> load_expression_model(const std::string& path) {
+  Model<T> model = load<T>(path);
   const auto& names = model.info.classes;
   if (!std::equal(names.begin(), names.end(), class_names.begin(), class_names.end())) {
     fail<FormatError>(path + ": its classes are not the seven expressions of these programs");

@@ -31,6 +31,7 @@
 #include "mien/optim/average.hpp"
 #include "mien/optim/optimizer.hpp"
 #include "mien/optim/schedule.hpp"
+#include "mien/train/distillation.hpp"
 #include "mien/train/evaluate.hpp"
 #include "mien/train/features.hpp"
 #include "mien/train/fit.hpp"

@@ -124,12 +124,18 @@ def option_cases():
             bad(" ".join(wrong), program, *required, *wrong, words=[wrong[0].strip("-") if wrong != ["stray"] else "stray"])
     for wrong in (["--epochs", "0"], ["--epochs", "-3"], ["--epochs", "1.5"], ["--batch", "0"], ["--batch", "99999999"],
                   ["--learning-rate", "0"], ["--learning-rate", "-1"], ["--learning-rate", "nan"],
+                  ["--mixup", "-1"], ["--mixup", "nan"], ["--teacher", ""], ["--teacher-weight", "1.5"],
+                  ["--teacher-weight", "nan"],
                   ["--learning-rate", "inf"], ["--learning-rate", "1e300"], ["--learning-rate", "x"], ["--model", "vgg99"],
                   ["--optimizer", "lion"], ["--precision", "fp16"], ["--augment", "wild"], ["--schedule", "sometimes"],
                   ["--schedule", "step:0,2"], ["--schedule", "cosine:warmup=-1"], ["--checkpoint-every", "-1"],
                   ["--persons", "0"]):
         bad(" ".join(wrong), "train_fer", "--data", good_csv, "--out", fresh(), "--model", "tiny", *wrong,
             words=["schedule" if wrong[0] == "--schedule" else wrong[0]])
+    bad("--teacher nowhere", "train_fer", "--data", good_csv, "--out", fresh(), "--model", "tiny", "--teacher",
+        "nowhere.safetensors", words=["nowhere.safetensors", "no such file"])
+    bad("--teacher of other data", "train_fer", "--persons", 8, "--out", fresh(), "--teacher", model,
+        words=["cannot be a teacher", "deviation", "same data"])
     bad("a batch larger than the data", "train_fer", "--data", good_csv, "--model", "tiny", "--batch", 64, "--out", fresh(),
         words=["64", "14"])
     bad("--data ''", "train_fer", "--data", "", "--out", fresh(), "--epochs", 1, words=["--data"])

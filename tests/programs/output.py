@@ -44,8 +44,8 @@ def png(pixels):
 
 def help_texts():
     for program, options in (
-            ("train_fer", "data model epochs batch optimizer learning-rate schedule precision augment out resume ten-crop "
-                          "max-bad"),
+            ("train_fer", "data model epochs batch optimizer learning-rate schedule precision augment mixup teacher "
+                          "teacher-weight out resume ten-crop max-bad"),
             ("evaluate_fer", "data split model ten-crop personal"),
             ("personalize", "model faces out boxes shots head general-data personal")):
         finished = run(program, "--help")

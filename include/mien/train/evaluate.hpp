@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "mien/data/batches.hpp"
+#include "mien/kernels/round_row.hpp"
 #include "mien/nn/sequential.hpp"
 #include "mien/train/metrics.hpp"
 
@@ -18,12 +19,21 @@ namespace detail {
 
 /// Values of T from floats (the form in which batches come), reusing `to` where it is large enough.
 template <class T>
-TensorView<const T> convert_batch(const Tensor<float>& from, const Shape& shape, Tensor<T>& to) {
+TensorView<const T> convert_batch(TensorView<const float> from, Tensor<T>& to, const Threads& threads) {
   if constexpr (std::same_as<T, float>) {
-    return {from.data(), shape};
+    return from;
   } else {
+    const Shape& shape = from.shape();
     if (to.size() < shape.size()) to = Tensor<T>(shape);
-    for (index_t i = 0; i < shape.size(); ++i) to[i] = T(from[i]);
+    using namespace kernels;
+    parallel_pieces(threads, shape.size(), elementwise_piece,
+                    [source = from.data(), out = to.data(), rounds = rounds_rows()](index_t first, index_t last)
+                        MIEN_INLINE {
+                          for (index_t i = first; i < last; i += row_values) {
+                            write_row<float>(last - i < row_values ? last - i : row_values, out + i, rounds,
+                                             [at = source + i](index_t k) MIEN_INLINE { return at[k]; });
+                          }
+                        });
     return {to.data(), shape};
   }
 }
@@ -70,7 +80,8 @@ void for_each_prediction(const Sequential<T>& net, std::span<const Dataset* cons
       b = stream->next();
       const Shape shape = output.with_batch(b->count);
       const TensorView<T> y(logits.data(), shape);
-      net.infer(detail::convert_batch(b->inputs, views[0]->shape().with_batch(b->count), converted), y, workspace);
+      const TensorView<const float> inputs(b->inputs.data(), views[0]->shape().with_batch(b->count));
+      net.infer(detail::convert_batch(inputs, converted, workspace.threads()), y, workspace);
       softmax(TensorView<const T>(y), TensorView<float>(one.data(), shape));
       const float weight = 1.0f / static_cast<float>(views.size());
       for (index_t i = 0; i < shape.size(); ++i) mean[i] = (begin ? 0.0f : mean[i]) + weight * one[i];
@@ -92,7 +103,8 @@ Evaluation evaluate(const Sequential<T>& net, const Dataset& dataset, Workspace&
   Batches batches(dataset, {.batch = rows, .shuffle = false, .prefetch = 1, .threads = 1});
   while (const Batch* b = batches.next()) {
     const TensorView<T> y(logits.data(), net.output_shape().with_batch(b->count));
-    const auto x = detail::convert_batch(b->inputs, dataset.shape().with_batch(b->count), converted);
+    const TensorView<const float> inputs(b->inputs.data(), dataset.shape().with_batch(b->count));
+    const auto x = detail::convert_batch(inputs, converted, workspace.threads());
     net.infer(x, y, workspace, {first_layer});
     if (!std::all_of(y.begin(), y.end(), [](T value) { return std::isfinite(static_cast<parameter_t<T>>(value)); })) {
       detail::NonFiniteFinder<T> finder;

@@ -22,8 +22,9 @@ class CachedFeatures : public Dataset {
     while (const Batch* b = batches.next()) {
       const Shape shape = shape_().with_batch(b->count);
       if (features.size() < shape.size()) features = Tensor<T>(shape);
-      net.infer(detail::convert_batch(b->inputs, dataset.shape().with_batch(b->count), converted),
-                TensorView<T>(features.data(), shape), workspace, {0, layers});
+      const TensorView<const float> inputs(b->inputs.data(), dataset.shape().with_batch(b->count));
+      net.infer(detail::convert_batch(inputs, converted, workspace.threads()), TensorView<T>(features.data(), shape),
+                workspace, {0, layers});
       float* to = values_.data() + first * shape_().size();
       for (index_t i = 0; i < shape.size(); ++i) to[i] = static_cast<float>(features[i]);
       labels_.insert(labels_.end(), b->labels.begin(), b->labels.end());

@@ -9,6 +9,15 @@
 
 namespace mien {
 
+/// Gives the targets of batches where they are not those of the labels alone: see Distillation.
+class TargetSource {
+ public:
+  virtual ~TargetSource() = default;
+  /// Changes `targets` (batch, classes), which come from the labels, by `inputs` (batch, ...input), which are what the
+  /// network is given. The same inputs must get the same targets.
+  virtual void retarget(TensorView<const float> inputs, TensorView<float> targets) = 0;
+};
+
 /// Settings of fit().
 struct FitOptions {
   int epochs = 1;
@@ -40,6 +49,7 @@ struct FitOptions {
   std::string best_model = {};
   ModelInfo info = {};
   TrainingObserver* observer = nullptr;
+  TargetSource* targets = nullptr;
   /// Stands for the data and whatever else a resumed run must share with the one it goes on from.
   std::string settings = {};
 };
@@ -164,6 +174,7 @@ class Trainer {
     add("average", o.average_decay);
     add("mixup", o.mixup_alpha);
     if (o.drop_last) text += ", drop last";
+    if (o.targets) text += ", other targets";
     if (o.validation) add("validation samples", o.validation->size());
     if (o.restore_best) text += ", restore best";
     if (o.first_layer > 0) add("first layer", o.first_layer);
@@ -204,11 +215,19 @@ class Trainer {
 
   void step(const Batch& b) {
     const Shape out = net_.output_shape().with_batch(b.count);
-    const TensorView<const T> x = convert_batch(b.inputs, train_.shape().with_batch(b.count), inputs_);
+    const TensorView<const float> inputs(b.inputs.data(), train_.shape().with_batch(b.count));
+    TensorView<const float> targets(b.targets.data(), out);
+    if (options_.targets) {
+      if (targets_.size() < out.size()) targets_ = Tensor<float>(out);
+      std::copy(targets.begin(), targets.end(), targets_.begin());
+      options_.targets->retarget(inputs, TensorView<float>(targets_.data(), out));
+      targets = {targets_.data(), out};
+    }
+    const TensorView<const T> x = convert_batch(inputs, inputs_, workspace_.threads());
     const TensorView<T> y(logits_.data(), out), dy(dlogits_.data(), out);
     const std::uint64_t seed = options_.seed, step = state_.steps;
     net_.forward(x, y, workspace_, seed, step, range());
-    const double loss = options_.loss(TensorView<const T>(y), TensorView<const float>(b.targets.data(), out), dy);
+    const double loss = options_.loss(TensorView<const T>(y), targets, dy);
     if (!std::isfinite(loss)) {
       NonFiniteFinder<T> finder;
       net_.forward(x, y, workspace_, seed, step, range(), &finder);
@@ -324,6 +343,7 @@ class Trainer {
   std::vector<TensorView<P>> gradient_views_;
   std::vector<Tensor<P>> best_;
   Tensor<T> inputs_, logits_, dlogits_;
+  Tensor<float> targets_;
   double rate_ = 0;
   TrainingState state_;
 };
