@@ -16,10 +16,11 @@
 
 namespace mien {
 
-/// Averages of all trainable parameters, and copies of the running statistics as they stand in training (averaged
-/// weights go together with those). Frozen parameters and statistics are left to the network: they are absent here and
-/// swap() does not touch them. After freezing or unfreezing, make a new average. P is parameter_t of the network's
-/// scalar. Addressed by index, so that networks and averages can be copied and moved.
+/// Averages of all trainable parameters and of the running statistics: those of the last steps belong to the last
+/// weights, and with averaged ones they cost several points while the learning rate is high. Frozen parameters and
+/// statistics are left to the network: they are absent here and swap() does not touch them. After freezing or
+/// unfreezing, make a new average. P is parameter_t of the network's scalar. Addressed by index, so that networks and
+/// averages can be copied and moved.
 ///
 ///     average.update(net.parameters(), threads);  // after each optimizer step
 ///     average.swap(net.parameters());             // evaluate or save with averaged weights ...
@@ -34,7 +35,7 @@ class WeightAverage {
     }
     slots_.reserve(parameters.size());
     for (const Parameter<P>& parameter : parameters) {
-      slots_.push_back({parameter.name, parameter.frozen, parameter.trainable(), Tensor<P>()});
+      slots_.push_back({parameter.name, parameter.frozen, Tensor<P>()});
       if (parameter.frozen) continue;
       slots_.back().value = parameter.value;
       const index_t size = parameter.value.size();
@@ -45,8 +46,8 @@ class WeightAverage {
   }
 
   /// Takes in the values after the step number t = 0, 1, ...: average = d average + (1 - d) value with
-  /// d = min(decay, (1 + t) / (10 + t)), so that early steps are soon forgotten. Statistics are copied. Bit-identical
-  /// for any thread count. Throws ArgumentError if what is frozen has changed, or while swapped.
+  /// d = min(decay, (1 + t) / (10 + t)), so that early steps are soon forgotten. Bit-identical for any thread
+  /// count. Throws ArgumentError if what is frozen has changed, or while swapped.
   void update(std::span<const Parameter<P>> parameters, const Threads& threads) {
     check(parameters);
     if (swapped_) fail<ArgumentError>("weight average: swap back before training goes on");
@@ -54,13 +55,8 @@ class WeightAverage {
     threads.parallel_for(static_cast<index_t>(pieces_.size()), [&](index_t i) {
       const Piece& piece = pieces_[static_cast<std::size_t>(i)];
       Slot& slot = slots_[piece.parameter];
-      P* average = slot.value.data() + piece.first;
-      const P* value = parameters[piece.parameter].value.data() + piece.first;
-      if (slot.trained) {
-        detail::move_towards(piece.count, average, value, share);
-      } else {
-        std::copy_n(value, piece.count, average);
-      }
+      detail::move_towards(piece.count, slot.value.data() + piece.first,
+                           parameters[piece.parameter].value.data() + piece.first, share);
     });
     ++updates_;
   }
@@ -112,7 +108,6 @@ class WeightAverage {
   struct Slot {
     std::string name;
     bool frozen;
-    bool trained;
     Tensor<P> value;
   };
   static constexpr index_t piece_size = 32768;
@@ -129,8 +124,7 @@ class WeightAverage {
     for (std::size_t i = 0; i < slots_.size(); ++i) {
       const Slot& slot = slots_[i];
       const Parameter<P>& parameter = parameters[i];
-      if (parameter.frozen != slot.frozen || parameter.trainable() != slot.trained ||
-          (!slot.frozen && parameter.value.shape() != slot.value.shape())) {
+      if (parameter.frozen != slot.frozen || (!slot.frozen && parameter.value.shape() != slot.value.shape())) {
         fail<ArgumentError>({"weight average: \"", parameter.name,
                              "\" has been frozen, unfrozen or reshaped since the average was made; make a new one"});
       }
