@@ -261,9 +261,12 @@ struct TilePiece {
 
   void run_lines() {
     const index_t base = i1 - i0 < 3 ? i1 - 3 : i0;  // rows before i0 are another piece's, and only read
-    const index_t row = plan.images * c.place.padded_width * plan.depth;
-    for (index_t n = n0; n < n1; ++n)
+    // Without padding an image is read where it stands, if another one follows: the last tile of a row reads on.
+    const bool in_place = c.place.is_identity() && plan.images == 1 && n1 < c.batch;
+    const index_t row = (in_place ? c.place.width : plan.images * c.place.padded_width) * plan.depth;
+    for (index_t n = n0; n < n1 && !in_place; ++n)
       copy_padded(c.place, x + n * image(), base, i1 + 2, copy + (n - n0) * c.place.padded_width * plan.depth, row);
+    const bfloat16* rows = in_place ? x + n0 * image() + base * row : copy;
     const index_t width = (n1 - n0 - 1) * c.place.padded_width + c.out_width;
     for (index_t b = b0; b < b1; ++b) {
       const Block to = block(0, b);
@@ -273,10 +276,11 @@ struct TilePiece {
         const index_t count = TilePlan::line_pixels(i1 - i);
         for (index_t j = 0; j < width; j += 16) {
           if (count == 4) {
-            lines<4>(to, i, j, base, i0, waiting);
-          } else {
-            lines<3>(to, count == 3 ? i : i - 2, j, base, count == 3 ? i0 : i,
-                     waiting);  // a single row: the last of three
+            lines<4>(to, rows + (i - base) * row, row, i, j, i0, waiting);
+          } else if (count == 3) {
+            lines<3>(to, rows + (i - base) * row, row, i, j, i0, waiting);
+          } else {  // a single row: the last of three
+            lines<3>(to, rows + (i - 2 - base) * row, row, i - 2, j, i, waiting);
           }
         }
         i += count;
@@ -286,11 +290,12 @@ struct TilePiece {
     if (streams()) stream_end();
   }
 
-  /// P output rows from i on, pixels j to j + 15 of images side by side; `base` is the first of the copied rows, only
-  /// those from `first` on are written.
+  /// P output rows from i on, pixels j to j + 15 of images side by side, of which those from row `first` on are
+  /// written; they read from `rows` on, `row` values apart.
   template <int P>
-  void lines(const Block& to, index_t i, index_t j, index_t base, index_t first, Waiting& waiting) const {
-    const index_t n_tiles = tiles(to.columns), row = plan.images * c.place.padded_width * plan.depth;
+  void lines(const Block& to, const bfloat16* rows, index_t row, index_t i, index_t j, index_t first,
+             Waiting& waiting) const {
+    const index_t n_tiles = tiles(to.columns);
     TileLine line;
     line.rows = {plan.depth * 2, 32};
     line.position = row;
@@ -300,7 +305,7 @@ struct TilePiece {
     line.step = n_tiles * tile_values;
     line.tap = 3 * line.steps * line.step;
     for (index_t s = 0; s < 3; ++s) segments[s] = {s * plan.depth, s * line.steps * line.step, line.steps};
-    const bfloat16* from = copy + (i - base) * row + j * plan.depth;
+    const bfloat16* from = rows + j * plan.depth;
     for (index_t n = 0; n < n_tiles; ++n)
       tile_line<P>(from, to.right + n * tile_values, line, segments, 3, waiting.next() + n * 16, 128);
     waiting.add(to, P, i < first ? first - i : 0);
