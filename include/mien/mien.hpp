@@ -7,7 +7,7 @@
 //   nn/       layers, Sequential, Residual, Concat, losses, initializers, freezing
 //   kernels/  what computes: a plain reference beside each fast version
 //   optim/    Sgd, Adam, AdamW, Schedule, WeightAverage
-//   train/    fit, evaluate, Evaluation, Progress, checkpoints
+//   train/    fit, evaluate, Evaluation, Distillation, Progress, checkpoints
 //   io/       save, load, deltas, safetensors, JSON
 #pragma once
 

@@ -155,9 +155,9 @@ struct PooledGradient {
     /// Values [c, c + count) of the row, in `held`.
     MIEN_INLINE const T* at(index_t c, index_t count, T* held) const {
       using Bits = typename bits_of<T>::type;
-      const index_t pixels = joined > 1 ? joined : 1, each = joined > 1 ? from.channels : count;
+      const index_t each = joined > 1 ? from.channels : count;
       index_t pooled = (h / 2 * (from.width / 2) + w / 2) * from.channels + c;
-      for (index_t j = 0; j < pixels; ++j) {
+      for (index_t j = 0; j < joined; ++j) {
         give_to_winner<T>(from.won + pooled, static_cast<PoolIndex>(h % 2 * 2 + (w + j) % 2),
                           reinterpret_cast<const Bits*>(from.dy + pooled), reinterpret_cast<Bits*>(held + j * each),
                           each);
