@@ -3,8 +3,8 @@
 
 #include <doctest/doctest.h>
 
-#include <cstring>
 #include <limits>
+#include <span>
 #include <string>
 
 #include "nn_test.hpp"
@@ -93,7 +93,7 @@ TEST_CASE_TEMPLATE("windows of 2x2 of rectified values: the largest as cell by c
     std::vector<kernels::PoolIndex> at = std::vector<kernels::PoolIndex>(channels);
     Bits* bits() { return reinterpret_cast<Bits*>(best.data()); }
     bool operator==(const Result& other) const {
-      return at == other.at && std::memcmp(best.data(), other.best.data(), channels * sizeof(T)) == 0;
+      return at == other.at && test::same_bits(std::span<const T>(best), std::span<const T>(other.best));
     }
   };
   // Few values, so that many are equal; NaN of both signs.
