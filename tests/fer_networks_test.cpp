@@ -72,6 +72,9 @@ TEST_CASE("networks: published recipes") {
   CHECK(s.optimizer.name() == std::string("sgd"));
   CHECK(s.optimizer.learning_rate() == 0.1f);
   CHECK(s.input == 44);
+  CHECK(s.augmentation.shift == 4);
+  CHECK(s.augmentation.rotation_probability == 1);
+  CHECK(s.augmentation.erasing_probability == 0.5f);
 }
 
 TEST_CASE("networks: another name is refused with the ones there are") {
