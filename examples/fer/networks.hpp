@@ -137,7 +137,7 @@ inline Recipe recipe_of(std::string_view name) {
   r.optimizer.decay_only_weights = true;
   r.schedule = Schedule::cosine(3);
   r.augmentation = Augmentation::strong();
-  // For every image, and shifted further: half as often, the last epochs learn pictures by heart.
+  // For every image, and shifted further: see docs/results.md.
   r.augmentation.rotation_probability = r.augmentation.scale_probability = 1;
   r.augmentation.shift = 4;
   r.label_smoothing = 0.1f;

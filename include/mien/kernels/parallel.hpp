@@ -75,14 +75,4 @@ inline index_t rows_per_piece(index_t width) {
   return rows > 0 ? rows : 1;
 }
 
-/// Calls f(row, column), a MIEN_INLINE lambda, for every element of a rows x width matrix, columns innermost.
-template <class F>
-void for_each_element(const Threads& threads, index_t rows, index_t width, const F& f) {
-  parallel_pieces(threads, rows, rows_per_piece(width), [&f, width](index_t first, index_t last) MIEN_INLINE {
-    const F body = f;
-    for (index_t row = first; row < last; ++row)
-      for (index_t column = 0; column < width; ++column) body(row, column);
-  });
-}
-
 }  // namespace mien::kernels
