@@ -54,9 +54,11 @@ folder, name = os.path.split(program)
 command = [compiler, "-std=c++20", "-O2", "-pthread"]
 library = os.path.join(folder, "library.o")
 if name == "library":
-    command += ["-I" + include, "-c", os.path.join(include, "mien/precompiled.cpp"), "-o", library]
+    command += ["-ffunction-sections", "-fdata-sections", "-I" + include]
+    command += ["-c", os.path.join(include, "mien/precompiled.cpp"), "-o", library]
 elif name == "precompiled":
-    command += ["-I" + include, "-DMIEN_PRECOMPILED", os.path.join(folder, "readme.cpp"), library, "-o", program]
+    command += ["-I" + include, "-DMIEN_PRECOMPILED", os.path.join(folder, "readme.cpp"), library]
+    command += ["-Wl,--gc-sections", "-o", program]
 elif name == "dlib":
     command += [program + ".cpp", "-o", program, "-ldlib", "-lblas", "-llapack"]
 elif name == "mlpack":

@@ -380,7 +380,7 @@ void compare_winograd(Isa isa, int count) {
                                              kernels::detail::pick_blocks<float>(isa));
     ++taken[plan.tile];
     const double factor =
-        plan.tile == 3 ? kernels::detail::Winograd<3>::bound_factor : kernels::detail::Winograd<4>::bound_factor;
+        plan.tile == 3 ? kernels::detail::Winograd<3, 8>::bound_factor : kernels::detail::Winograd<4, 8>::bound_factor;
     auto x = random_values<float>(dice, g.input_size());
     const auto w = random_values<float>(dice, g.weight_size());
     const auto b = random_values<float>(dice, g.filters);

@@ -24,7 +24,8 @@ configure_package_config_file("${CMAKE_CURRENT_LIST_DIR}/mienConfig.cmake.in" "$
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/mienConfigVersion.cmake" COMPATIBILITY SameMajorVersion
                                  ARCH_INDEPENDENT)
 install(FILES "${PROJECT_BINARY_DIR}/mienConfig.cmake" "${PROJECT_BINARY_DIR}/mienConfigVersion.cmake"
-              "${CMAKE_CURRENT_LIST_DIR}/FindStb.cmake" DESTINATION "${mien_package_dir}")
+              "${CMAKE_CURRENT_LIST_DIR}/FindStb.cmake" "${CMAKE_CURRENT_LIST_DIR}/MienPrecompiled.cmake"
+        DESTINATION "${mien_package_dir}")
 
 configure_file("${CMAKE_CURRENT_LIST_DIR}/mien.pc.in" "${PROJECT_BINARY_DIR}/mien.pc" @ONLY)
 install(FILES "${PROJECT_BINARY_DIR}/mien.pc" DESTINATION "${CMAKE_INSTALL_DATADIR}/pkgconfig")

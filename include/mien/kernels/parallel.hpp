@@ -6,6 +6,8 @@
 // traffic, so AVX2 in between would gain little for what it costs to compile.
 #pragma once
 
+#include <type_traits>
+
 #include "mien/core/cpu.hpp"
 #include "mien/core/threads.hpp"
 
@@ -14,10 +16,12 @@
 #if defined(__clang__)
 #define MIEN_VECTORIZE
 #define MIEN_TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")))
+#define MIEN_TARGET_AVX2 __attribute__((target("avx2,fma")))
 #else
 #define MIEN_VECTORIZE __attribute__((optimize("O2", "tree-vectorize", "vect-cost-model=dynamic")))
 #define MIEN_TARGET_AVX512 \
   __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,prefer-vector-width=512")))
+#define MIEN_TARGET_AVX2 __attribute__((target("avx2,fma,prefer-vector-width=256")))
 #endif
 
 namespace mien::kernels {
@@ -33,7 +37,28 @@ template <class F>
 MIEN_VECTORIZE MIEN_TARGET_AVX512 void run_avx512(index_t first, index_t last, const F& f) {
   f(first, last);
 }
+template <class F>
+MIEN_VECTORIZE MIEN_TARGET_AVX2 void run_avx2(index_t first, index_t last, const F& f) {
+  f(first, last);
+}
 #endif
+
+/// Runs f(std::integral_constant<int, L>, first, last), a MIEN_INLINE lambda, compiled for kernels of L = 16 or 8
+/// lanes, that is for AVX-512 or AVX2: arithmetic on vectors of L values that stay in registers.
+template <class F>
+void run_lanes([[maybe_unused]] index_t lanes, index_t first, index_t last, const F& f) {
+#if MIEN_HAS_X86_KERNELS
+  if (lanes >= 16) {
+    return run_avx512(first, last, [&f](index_t begin, index_t end) MIEN_INLINE {
+      f(std::integral_constant<int, 16>{}, begin, end);
+    });
+  }
+  run_avx2(first, last,
+           [&f](index_t begin, index_t end) MIEN_INLINE { f(std::integral_constant<int, 8>{}, begin, end); });
+#else
+  f(std::integral_constant<int, 8>{}, first, last);
+#endif
+}
 
 }  // namespace detail
 

@@ -106,40 +106,35 @@ struct WinogradScratch {
 };
 
 /// weights[element][panel][c][output of the panel] = G g G', for one channel c. Returns whether all are finite.
-template <int M>
+template <int M, int Lanes>
 MIEN_INLINE inline bool winograd_weights(const Correlation& c, const WinogradPlan& plan,
                                          const BlockKernels<float>& kernels, const float* w, index_t channel,
                                          float* to) {
+  using Vector = typename WinogradLanes<Lanes>::Vector;
   constexpr int points = M + 2;
-  WinogradVector check{};
+  Vector check{};
   for (index_t first = 0; first < c.outputs;) {
     const index_t panel = kernels.lanes << panel_index(kernels, c.outputs - first);
-    const index_t lanes = panel < 16 ? panel : 16;
-    for (index_t k = 0; k < panel; k += lanes) {
-      alignas(64) float taps[9][16] = {};
-      const index_t valid = c.outputs - first - k < lanes ? c.outputs - first - k : lanes;
+    for (index_t k = 0; k < panel; k += Lanes) {
+      alignas(64) float taps[9][Lanes] = {};
+      const index_t valid = c.outputs - first - k < Lanes ? c.outputs - first - k : Lanes;
       const float* from = w + (first + k) * c.layout.output + channel * c.layout.depth;
       for (index_t lane = 0; lane < valid; ++lane, from += c.layout.output)
         for (int t = 0; t < 9; ++t) taps[t][lane] = from[c.layout.flip ? 8 - t : t];
-      alignas(64) WinogradVector g[9], u[points * points];
-      for (int t = 0; t < 9; ++t) g[t] = *reinterpret_cast<const WinogradVector*>(taps[t]);
-      winograd_both<3, points>(g, u, [](const WinogradVector* in, WinogradVector* out) MIEN_INLINE {
-        Winograd<M>::template window<3>(in, out);
-      });
+      alignas(64) Vector g[9], u[points * points];
+      for (int t = 0; t < 9; ++t) g[t] = *reinterpret_cast<const Vector*>(taps[t]);
+      winograd_both<3, points, Lanes>(
+          g, u, [](const Vector* in, Vector* out) MIEN_INLINE { Winograd<M, Lanes>::template window<3>(in, out); });
       float* at = to + first * c.depth + channel * panel + k;
       for (int element = 0; element < points * points; ++element, at += plan.weight_plane) {
-        if (lanes == 16) {
-          *reinterpret_cast<WinogradVector*>(at) = u[element];
-        } else {
-          for (index_t lane = 0; lane < lanes; ++lane) at[lane] = u[element][lane];
-        }
+        *reinterpret_cast<Vector*>(at) = u[element];
         check += u[element] * 0.0f;
       }
     }
     first += panel;
   }
   float sum = 0;
-  for (int k = 0; k < 16; ++k) sum += check[k];
+  for (int k = 0; k < Lanes; ++k) sum += check[k];
   return sum == 0.0f;
 }
 
@@ -155,65 +150,66 @@ MIEN_INLINE inline void winograd_pixels(const float* image, index_t height, inde
 }
 
 /// to[element * plane + c] = B' d B for each channel c; depth is a multiple of 16.
-template <int M>
+template <int M, int Lanes>
 MIEN_INLINE inline void winograd_input(const float* const* d, index_t depth, float* to, index_t plane) {
+  using Vector = typename WinogradLanes<Lanes>::Vector;
   constexpr int points = M + 2;
-  for (index_t c = 0; c < depth; c += 16) {
-    alignas(64) WinogradVector half[points * points];
+  for (index_t c = 0; c < depth; c += Lanes) {
+    alignas(64) Vector half[points * points];
 #pragma GCC unroll 6
     for (int s = 0; s < points; ++s) {
-      WinogradVector column[points], result[points];
+      Vector column[points], result[points];
 #pragma GCC unroll 6
-      for (int r = 0; r < points; ++r) column[r] = *reinterpret_cast<const WinogradVector*>(d[points * r + s] + c);
-      Winograd<M>::input(column, result);
+      for (int r = 0; r < points; ++r) column[r] = *reinterpret_cast<const Vector*>(d[points * r + s] + c);
+      Winograd<M, Lanes>::input(column, result);
 #pragma GCC unroll 6
       for (int r = 0; r < points; ++r) half[points * r + s] = result[r];
     }
 #pragma GCC unroll 6
     for (int r = 0; r < points; ++r) {
-      WinogradVector result[points];
-      Winograd<M>::input(half + points * r, result);
+      Vector result[points];
+      Winograd<M, Lanes>::input(half + points * r, result);
       float* row = to + points * r * plane + c;
 #pragma GCC unroll 6
-      for (int s = 0; s < points; ++s) *reinterpret_cast<WinogradVector*>(row + s * plane) = result[s];
+      for (int s = 0; s < points; ++s) *reinterpret_cast<Vector*>(row + s * plane) = result[s];
     }
   }
 }
 
 /// y[M r + s][k] = (A' m A) + bias for each output k, m being elements `plane` apart; outputs is a multiple of 16.
 /// Returns whether all are finite.
-template <int M>
+template <int M, int Lanes>
 MIEN_INLINE inline bool winograd_output(const float* m, index_t plane, const float* bias, index_t outputs,
                                         float* const* y) {
+  using Vector = typename WinogradLanes<Lanes>::Vector;
   constexpr int points = M + 2;
-  WinogradVector check{};
-  for (index_t k = 0; k < outputs; k += 16) {
-    alignas(64) WinogradVector half[M * points];
+  Vector check{};
+  for (index_t k = 0; k < outputs; k += Lanes) {
+    alignas(64) Vector half[M * points];
 #pragma GCC unroll 6
     for (int s = 0; s < points; ++s) {
-      WinogradVector column[points], result[M];
+      Vector column[points], result[M];
 #pragma GCC unroll 6
-      for (int r = 0; r < points; ++r)
-        column[r] = *reinterpret_cast<const WinogradVector*>(m + (points * r + s) * plane + k);
-      Winograd<M>::template output<M>(column, result);
+      for (int r = 0; r < points; ++r) column[r] = *reinterpret_cast<const Vector*>(m + (points * r + s) * plane + k);
+      Winograd<M, Lanes>::template output<M>(column, result);
 #pragma GCC unroll 6
       for (int r = 0; r < M; ++r) half[points * r + s] = result[r];
     }
-    const WinogradVector start = *reinterpret_cast<const WinogradVector*>(bias + k);
+    const Vector start = *reinterpret_cast<const Vector*>(bias + k);
 #pragma GCC unroll 6
     for (int r = 0; r < M; ++r) {
-      WinogradVector result[M];
-      Winograd<M>::template output<M>(half + points * r, result);
+      Vector result[M];
+      Winograd<M, Lanes>::template output<M>(half + points * r, result);
 #pragma GCC unroll 6
       for (int s = 0; s < M; ++s) {
         result[s] += start;
-        *reinterpret_cast<WinogradVector*>(y[M * r + s] + k) = result[s];
+        *reinterpret_cast<Vector*>(y[M * r + s] + k) = result[s];
         check += result[s] * 0.0f;
       }
     }
   }
   float sum = 0;
-  for (int k = 0; k < 16; ++k) sum += check[k];
+  for (int k = 0; k < Lanes; ++k) sum += check[k];
   return sum == 0.0f;
 }
 
@@ -231,8 +227,8 @@ inline bool run_winograd(const Correlation& c, const WinogradPlan& plan, const B
   if (!packed.ready) {
     with_tile(plan, [&](auto m) {
       threads.parallel_for(c.depth, [&](index_t channel) {
-        run_vectorized(channel, channel + 1, [&](index_t at, index_t) MIEN_INLINE {
-          scratch.finite[at] = winograd_weights<m()>(c, plan, kernels, w, at, transformed.weights);
+        run_lanes(kernels.lanes, channel, channel + 1, [&](auto lanes, index_t at, index_t) MIEN_INLINE {
+          scratch.finite[at] = winograd_weights<m(), lanes()>(c, plan, kernels, w, at, transformed.weights);
         });
       });
     });
@@ -253,7 +249,7 @@ inline bool run_winograd(const Correlation& c, const WinogradPlan& plan, const B
     const index_t per_image = plan.tile_rows * plan.tile_columns;
 
     with_tile(plan, [&](auto m) {
-      run_vectorized(0, count, [&](index_t begin, index_t end) MIEN_INLINE {
+      run_lanes(kernels.lanes, 0, count, [&](auto lanes, index_t begin, index_t end) MIEN_INLINE {
         constexpr int size = m();
         for (index_t t = begin; t < end; ++t) {
           const index_t n = (first + t) / per_image, tile = (first + t) % per_image;
@@ -261,7 +257,7 @@ inline bool run_winograd(const Correlation& c, const WinogradPlan& plan, const B
           winograd_pixels<size + 2>(x + n * p.height * p.width * p.channels, p.height, p.width, p.channels,
                                     tile / plan.tile_columns * size - p.offset_h,
                                     tile % plan.tile_columns * size - p.offset_w, scratch.zeros, pixels);
-          winograd_input<size>(pixels, c.depth, input + t * c.depth, plan.input_plane);
+          winograd_input<size, lanes()>(pixels, c.depth, input + t * c.depth, plan.input_plane);
         }
       });
     });
@@ -290,7 +286,7 @@ inline bool run_winograd(const Correlation& c, const WinogradPlan& plan, const B
 
     bool finite = true;
     with_tile(plan, [&](auto m) {
-      run_vectorized(0, count, [&](index_t begin, index_t end) MIEN_INLINE {
+      run_lanes(kernels.lanes, 0, count, [&](auto lanes, index_t begin, index_t end) MIEN_INLINE {
         constexpr int size = m();
         for (index_t t = begin; t < end; ++t) {
           const index_t n = (first + t) / per_image, tile = (first + t) % per_image;
@@ -302,7 +298,8 @@ inline bool run_winograd(const Correlation& c, const WinogradPlan& plan, const B
               to[size * r + s] = i + r < c.out_height && j + s < c.out_width
                                      ? y + ((n * c.out_height + i + r) * c.out_width + j + s) * c.outputs
                                      : input;
-          finite = winograd_output<size>(output + t * plan.outputs, plan.output_plane, scratch.bias, c.outputs, to) &&
+          finite = winograd_output<size, lanes()>(output + t * plan.outputs, plan.output_plane, scratch.bias, c.outputs,
+                                                  to) &&
                    finite;
         }
       });

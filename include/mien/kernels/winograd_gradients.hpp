@@ -56,46 +56,68 @@ struct WinogradGradientScratch {
   std::size_t bytes;
 };
 
-/// to[element * plane + k] = G g G' for each filter k, g[M r + s] being the gradients; filters is a multiple of 16.
+/// to[element * plane + k] = G g G' for each filter k, g[M r + s] being the gradients; filters is a multiple of Lanes.
 /// Adds their sum to bias[k].
-template <int M>
+template <int M, int Lanes>
 MIEN_INLINE inline void winograd_gradient_input(const float* const* g, index_t filters, float* to, index_t plane,
                                                 float* bias) {
+  using Vector = typename WinogradLanes<Lanes>::Vector;
   constexpr int points = M + 2;
-  for (index_t k = 0; k < filters; k += 16) {
-    alignas(64) WinogradVector half[points * M];
-    WinogradVector sum = *reinterpret_cast<const WinogradVector*>(bias + k);
+  for (index_t k = 0; k < filters; k += Lanes) {
+    alignas(64) Vector half[points * M];
+    Vector sum = *reinterpret_cast<const Vector*>(bias + k);
 #pragma GCC unroll 6
     for (int s = 0; s < M; ++s) {
-      WinogradVector column[M], result[points];
+      Vector column[M], result[points];
 #pragma GCC unroll 6
       for (int r = 0; r < M; ++r) {
-        column[r] = *reinterpret_cast<const WinogradVector*>(g[M * r + s] + k);
+        column[r] = *reinterpret_cast<const Vector*>(g[M * r + s] + k);
         sum += column[r];
       }
-      Winograd<M>::template window<M>(column, result);
+      Winograd<M, Lanes>::template window<M>(column, result);
 #pragma GCC unroll 6
       for (int r = 0; r < points; ++r) half[M * r + s] = result[r];
     }
-    *reinterpret_cast<WinogradVector*>(bias + k) = sum;
+    *reinterpret_cast<Vector*>(bias + k) = sum;
 #pragma GCC unroll 6
     for (int r = 0; r < points; ++r) {
-      WinogradVector result[points];
-      Winograd<M>::template window<M>(half + M * r, result);
+      Vector result[points];
+      Winograd<M, Lanes>::template window<M>(half + M * r, result);
       float* row = to + points * r * plane + k;
 #pragma GCC unroll 6
-      for (int s = 0; s < points; ++s) *reinterpret_cast<WinogradVector*>(row + s * plane) = result[s];
+      for (int s = 0; s < points; ++s) *reinterpret_cast<Vector*>(row + s * plane) = result[s];
     }
   }
 }
 
-/// Adds the sums of one channel for 16 filters, which come from panels that may be narrower than that.
-MIEN_INLINE inline void winograd_add_sums(const float* from, index_t panel, index_t channels, WinogradVector& sum) {
-  if (panel >= 16) {
-    sum += *reinterpret_cast<const WinogradVector*>(from);
-  } else {
-    for (index_t k = 0; k < 16; ++k) sum[k] += from[k / panel * panel * channels + k % panel];
+/// dw of one channel = A' [sum over the parts, in order] A, where dw is not null. Returns whether all are finite.
+template <int M, int Lanes>
+MIEN_INLINE inline bool winograd_gradient_output(const ConvGeometry& g, const WinogradGradientPlan& plan,
+                                                 const BlockKernels<float>& kernels, const float* sums, index_t channel,
+                                                 float* dw) {
+  using Vector = typename WinogradLanes<Lanes>::Vector;
+  constexpr int points = M + 2;
+  const index_t full = kernels.lanes << kernels.widest;
+  Vector check{};
+  for (index_t k = 0; k < g.filters; k += Lanes) {
+    const index_t start = k / full * full, panel = kernels.lanes << panel_index(kernels, g.filters - start);
+    const float* from = sums + start * g.channels + channel * panel + k - start;
+    alignas(64) Vector sum[points * points]{}, window[9];
+    for (int element = 0; element < points * points; ++element, from += plan.sums_plane)
+      for (index_t part = 0; part < plan.parts; ++part)
+        sum[element] += *reinterpret_cast<const Vector*>(from + part * plan.part_values);
+    winograd_both<points, 3, Lanes>(sum, window, [](const Vector* in, Vector* out) MIEN_INLINE {
+      Winograd<M, Lanes>::template output<3>(in, out);
+    });
+    for (int t = 0; t < 9; ++t) {
+      check += window[t] * 0.0f;
+      for (index_t lane = 0; dw != nullptr && lane < Lanes; ++lane)
+        dw[((k + lane) * g.channels + channel) * 9 + t] = window[t][lane];
+    }
   }
+  float sum = 0;
+  for (int lane = 0; lane < Lanes; ++lane) sum += check[lane];
+  return sum == 0.0f;
 }
 
 /// Assigns dw (OIHW) and dbias, either of which may be null. False where a result is not finite: then only the direct
@@ -120,7 +142,7 @@ inline bool run_winograd_gradients(const ConvGeometry& g, const WinogradGradient
     for (index_t first = begin; first < end; first += plan.piece_tiles) {
       const index_t count = end - first < plan.piece_tiles ? end - first : plan.piece_tiles;
       with_tile(plan.forward, [&](auto m) {
-        run_vectorized(0, count, [&](index_t from, index_t to) MIEN_INLINE {
+        run_lanes(kernels.lanes, 0, count, [&](auto lanes, index_t from, index_t to) MIEN_INLINE {
           constexpr int size = m();
           for (index_t t = from; t < to; ++t) {
             const index_t n = (first + t) / per_image, tile = (first + t) % per_image;
@@ -128,10 +150,10 @@ inline bool run_winograd_gradients(const ConvGeometry& g, const WinogradGradient
             const float* pixels[(size + 2) * (size + 2)];
             winograd_pixels<size + 2>(x + n * g.height * g.width * channels, g.height, g.width, channels, i - g.pad_top,
                                       j - g.pad_left, scratch.zeros, pixels);
-            winograd_input<size>(pixels, channels, v + t * channels, plan.x_plane);
+            winograd_input<size, lanes()>(pixels, channels, v + t * channels, plan.x_plane);
             const float* gradients[size * size];
             winograd_pixels<size>(dy + n * oh * ow * filters, oh, ow, filters, i, j, scratch.zeros, gradients);
-            winograd_gradient_input<size>(gradients, filters, d + t * filters, plan.dy_plane, bias);
+            winograd_gradient_input<size, lanes()>(gradients, filters, d + t * filters, plan.dy_plane, bias);
           }
         });
       });
@@ -154,33 +176,11 @@ inline bool run_winograd_gradients(const ConvGeometry& g, const WinogradGradient
     }
   });
 
-  // The parts are added in order, and the sums of each channel turned into windows.
-  const index_t full = kernels.lanes << kernels.widest;
   with_tile(plan.forward, [&](auto m) {
     threads.parallel_for(channels, [&](index_t c) {
-      bool finite = true;
-      run_vectorized(0, filters / 16, [&](index_t begin, index_t end) MIEN_INLINE {
-        constexpr int points = m() + 2;
-        for (index_t k = 16 * begin; k < 16 * end; k += 16) {
-          const index_t start = k / full * full, panel = kernels.lanes << panel_index(kernels, filters - start);
-          const float* from = scratch.sums + start * channels + c * panel + k - start;
-          alignas(64) WinogradVector sum[points * points]{}, window[9];
-          for (int element = 0; element < points * points; ++element, from += plan.sums_plane)
-            for (index_t part = 0; part < plan.parts; ++part)
-              winograd_add_sums(from + part * plan.part_values, panel, channels, sum[element]);
-          winograd_both<points, 3>(sum, window, [](const WinogradVector* in, WinogradVector* out) MIEN_INLINE {
-            Winograd<points - 2>::template output<3>(in, out);
-          });
-          WinogradVector check{};
-          for (int t = 0; t < 9; ++t) {
-            check += window[t] * 0.0f;
-            for (index_t lane = 0; dw != nullptr && lane < 16; ++lane)
-              dw[((k + lane) * channels + c) * 9 + t] = window[t][lane];
-          }
-          for (int lane = 0; lane < 16; ++lane) finite = finite && check[lane] == 0.0f;
-        }
+      run_lanes(kernels.lanes, c, c + 1, [&](auto lanes, index_t at, index_t) MIEN_INLINE {
+        scratch.finite[at] = winograd_gradient_output<m(), lanes()>(g, plan, kernels, scratch.sums, at, dw);
       });
-      scratch.finite[c] = finite;
     });
   });
   for (index_t k = 0; k < filters; ++k) {

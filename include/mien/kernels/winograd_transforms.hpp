@@ -1,4 +1,4 @@
-// The transformations of Winograd's minimal filtering for 3x3 windows, sixteen channels at a time. Lavin and Gray,
+// The transformations of Winograd's minimal filtering for 3x3 windows, a vector of channels at a time. Lavin and Gray,
 // "Fast algorithms for convolutional neural networks" (2015).
 //
 // M x M outputs of a window g come from (M + 2) x (M + 2) pixels d by as many products instead of 9 M M:
@@ -26,46 +26,57 @@
 
 namespace mien::kernels::detail {
 
-/// Sixteen floats, in whatever registers the target has; anywhere in memory, which GCC forgets where a function's
-/// return type is deduced from it.
-using WinogradVector __attribute__((vector_size(64), aligned(4), may_alias)) = float;
-
-/// The transformations in one dimension.
-template <int M>
-struct Winograd;
+/// Floats of one register; anywhere in memory, which GCC forgets where the type is an argument of a template.
+template <int Lanes>
+struct WinogradLanes;
 
 template <>
-struct Winograd<3> {
+struct WinogradLanes<16> {
+  using Vector __attribute__((vector_size(64), aligned(4), may_alias)) = float;
+};
+
+template <>
+struct WinogradLanes<8> {
+  using Vector __attribute__((vector_size(32), aligned(4), may_alias)) = float;
+};
+
+/// The transformations in one dimension.
+template <int M, int Lanes>
+struct Winograd;
+
+template <int Lanes>
+struct Winograd<3, Lanes> {
+  using Vector = typename WinogradLanes<Lanes>::Vector;
   static constexpr double bound_factor = 12;
   static constexpr float a = 0.375f, a2 = a * a, b = 1.25f, b2 = b * b;
   // What B' has been freed of: the values of the interpolating polynomials at their points.
   static constexpr float scale_a = 1 / (2 * a * (a2 - b2)), scale_b = 1 / (2 * b * (b2 - a2));
 
   /// B' d: 5 of 5.
-  MIEN_INLINE static void input(const WinogradVector* d, WinogradVector* to) {
-    const WinogradVector odd_a = d[3] - b2 * d[1], even_a = a * (d[2] - b2 * d[0]);
+  MIEN_INLINE static void input(const Vector* d, Vector* to) {
+    const Vector odd_a = d[3] - b2 * d[1], even_a = a * (d[2] - b2 * d[0]);
     to[0] = even_a + odd_a;
     to[1] = even_a - odd_a;
-    const WinogradVector odd_b = d[3] - a2 * d[1], even_b = b * (d[2] - a2 * d[0]);
+    const Vector odd_b = d[3] - a2 * d[1], even_b = b * (d[2] - a2 * d[0]);
     to[2] = even_b + odd_b;
     to[3] = even_b - odd_b;
     to[4] = a2 * b2 * d[0] - (a2 + b2) * d[2] + d[4];
   }
   /// G g: 5 of 3 weights or gradients.
   template <int N>
-  MIEN_INLINE static void window(const WinogradVector* g, WinogradVector* to) {
+  MIEN_INLINE static void window(const Vector* g, Vector* to) {
     static_assert(N == 3);
-    const WinogradVector even_a = scale_a * g[0] + (scale_a * a2) * g[2], odd_a = (scale_a * a) * g[1];
+    const Vector even_a = scale_a * g[0] + (scale_a * a2) * g[2], odd_a = (scale_a * a) * g[1];
     to[0] = even_a + odd_a;
     to[1] = even_a - odd_a;
-    const WinogradVector even_b = scale_b * g[0] + (scale_b * b2) * g[2], odd_b = (scale_b * b) * g[1];
+    const Vector even_b = scale_b * g[0] + (scale_b * b2) * g[2], odd_b = (scale_b * b) * g[1];
     to[2] = even_b + odd_b;
     to[3] = even_b - odd_b;
     to[4] = g[2];
   }
   /// A' m: 3 outputs or weights of 5.
   template <int N>
-  MIEN_INLINE static void output(const WinogradVector* m, WinogradVector* to) {
+  MIEN_INLINE static void output(const Vector* m, Vector* to) {
     static_assert(N == 3);
     to[0] = m[0] + m[1] + (m[2] + m[3]);
     to[1] = a * (m[0] - m[1]) + b * (m[2] - m[3]);
@@ -73,8 +84,9 @@ struct Winograd<3> {
   }
 };
 
-template <>
-struct Winograd<4> {
+template <int Lanes>
+struct Winograd<4, Lanes> {
+  using Vector = typename WinogradLanes<Lanes>::Vector;
   static constexpr double bound_factor = 33;
   static constexpr float a = 0.6875f, a2 = a * a, b = 1.5f, b2 = b * b;
   // What B' has been freed of: the values of the interpolating polynomials at their points.
@@ -82,38 +94,38 @@ struct Winograd<4> {
                          scale_b = 1 / (2 * b2 * (b2 - a2));
 
   /// B' d: 6 of 6.
-  MIEN_INLINE static void input(const WinogradVector* d, WinogradVector* to) {
+  MIEN_INLINE static void input(const Vector* d, Vector* to) {
     to[0] = a2 * b2 * d[0] - (a2 + b2) * d[2] + d[4];
-    const WinogradVector even_a = d[4] - b2 * d[2], odd_a = a * (d[3] - b2 * d[1]);
+    const Vector even_a = d[4] - b2 * d[2], odd_a = a * (d[3] - b2 * d[1]);
     to[1] = even_a + odd_a;
     to[2] = even_a - odd_a;
-    const WinogradVector even_b = d[4] - a2 * d[2], odd_b = b * (d[3] - a2 * d[1]);
+    const Vector even_b = d[4] - a2 * d[2], odd_b = b * (d[3] - a2 * d[1]);
     to[3] = even_b + odd_b;
     to[4] = even_b - odd_b;
     to[5] = a2 * b2 * d[1] - (a2 + b2) * d[3] + d[5];
   }
   /// G g: 6 of N = 3 weights, or of N = 4 gradients.
   template <int N>
-  MIEN_INLINE static void window(const WinogradVector* g, WinogradVector* to) {
+  MIEN_INLINE static void window(const Vector* g, Vector* to) {
     to[0] = scale_0 * g[0];
-    WinogradVector odd_a = (scale_a * a) * g[1], odd_b = (scale_b * b) * g[1];
+    Vector odd_a = (scale_a * a) * g[1], odd_b = (scale_b * b) * g[1];
     if constexpr (N == 4) {
       odd_a += (scale_a * a * a2) * g[3];
       odd_b += (scale_b * b * b2) * g[3];
     }
-    const WinogradVector even_a = scale_a * g[0] + (scale_a * a2) * g[2];
+    const Vector even_a = scale_a * g[0] + (scale_a * a2) * g[2];
     to[1] = even_a + odd_a;
     to[2] = even_a - odd_a;
-    const WinogradVector even_b = scale_b * g[0] + (scale_b * b2) * g[2];
+    const Vector even_b = scale_b * g[0] + (scale_b * b2) * g[2];
     to[3] = even_b + odd_b;
     to[4] = even_b - odd_b;
     to[5] = g[N - 1];
   }
   /// A' m: N = 4 outputs of 6, or N = 3 weights.
   template <int N>
-  MIEN_INLINE static void output(const WinogradVector* m, WinogradVector* to) {
-    const WinogradVector even_a = m[1] + m[2], odd_a = a * (m[1] - m[2]);
-    const WinogradVector even_b = m[3] + m[4], odd_b = b * (m[3] - m[4]);
+  MIEN_INLINE static void output(const Vector* m, Vector* to) {
+    const Vector even_a = m[1] + m[2], odd_a = a * (m[1] - m[2]);
+    const Vector even_b = m[3] + m[4], odd_b = b * (m[3] - m[4]);
     to[0] = m[0] + even_a + even_b;
     to[1] = odd_a + odd_b;
     to[2] = a2 * even_a + b2 * even_b;
@@ -126,12 +138,14 @@ struct Winograd<4> {
 };
 
 /// `one` along both dimensions: In x In values to Out x Out.
-template <int In, int Out, class One>
-MIEN_INLINE inline void winograd_both(const WinogradVector* from, WinogradVector* to, One&& one) {
-  alignas(64) WinogradVector half[Out * In];
+template <int In, int Out, int Lanes, class One>
+MIEN_INLINE inline void winograd_both(const typename WinogradLanes<Lanes>::Vector* from,
+                                      typename WinogradLanes<Lanes>::Vector* to, One&& one) {
+  using Vector = typename WinogradLanes<Lanes>::Vector;
+  alignas(64) Vector half[Out * In];
 #pragma GCC unroll 6
   for (int s = 0; s < In; ++s) {
-    WinogradVector column[In], result[Out];
+    Vector column[In], result[Out];
 #pragma GCC unroll 6
     for (int r = 0; r < In; ++r) column[r] = from[In * r + s];
     one(column, result);
