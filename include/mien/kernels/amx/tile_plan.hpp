@@ -50,8 +50,8 @@ struct TilePlan {
       const index_t groups = (c.batch + images - 1) / images;
       rows = (c.out_height * groups + wanted_pieces - 1) / wanted_pieces;
       if (rows > c.out_height) rows = c.out_height;
-      if (rows < 1) rows = 1;
       while (rows > 1 && source_rows(rows) * c.place.width * images * depth * 2 > budget) --rows;
+      if (rows < 1) rows = 1;
     } else if (one_group && c.stride_h == 1 && c.stride_w == 1 && 2 * window_depth > inner) {
       source = RowSource::pixels;
     } else {
