@@ -7,6 +7,8 @@
 
 #include <cstring>
 
+#include "mien/kernels/amx/store_rows.hpp"
+#include "mien/kernels/amx/tile_line.hpp"
 #include "mien/kernels/amx/tile_plan.hpp"
 
 namespace mien::kernels::detail::amx {
@@ -41,21 +43,24 @@ struct TilePiece {
   index_t image() const { return c.place.height * c.place.width * c.place.channels; }
 
   struct Block {
-    index_t first, columns;  // of the outputs
+    index_t first;  // of the outputs
     const bfloat16* right;
-    alignas(64) float bias[32];
+    RowStores stores;
+
+    index_t columns() const { return stores.columns; }
+    index_t tiles() const { return columns() > 16 ? 2 : 1; }
   };
-  /// Block b of group g.
-  Block block(index_t group, index_t b) const {
+  /// Block b of group g, its rows of results `pitch` values apart.
+  Block block(index_t group, index_t b, index_t pitch) const {
     Block result{};
     result.first = b * 32;
-    result.columns = c.outputs - b * 32 < 32 ? c.outputs - b * 32 : 32;
     result.right = weights + group * plan.panel_values + b * 32 * plan.inner;
-    for (index_t k = 0; bias != nullptr && k < result.columns; ++k)
-      result.bias[k] = bias[group * c.outputs + b * 32 + k];
+    result.stores.columns = c.outputs - b * 32 < 32 ? c.outputs - b * 32 : 32;
+    result.stores.pitch = pitch;
+    for (index_t k = 0; bias != nullptr && k < result.columns(); ++k)
+      result.stores.bias[k] = bias[group * c.outputs + b * 32 + k];
     return result;
   }
-  static index_t tiles(index_t columns) { return columns > 16 ? 2 : 1; }
 
   void run() {
     switch (plan.source) {
@@ -98,66 +103,33 @@ struct TilePiece {
                     copy + n / 16 * 16 * plan.depth + n % 16 * 32, pixel, tile_values);
     }
     for (index_t b = b0; b < b1; ++b) {
-      const Block to = block(0, b);
-      Waiting waiting(all_outputs(), image_pitch());
+      const Block to = block(0, b, image_pitch());
+      LateStores stores(to.stores);
       for (index_t i = i0; i < i1; ++i) {
         bfloat16* out = y + (n0 * c.out_height + i) * c.out_width * all_outputs() + b * 32;
         for (index_t j = 0; j < c.out_width;) {
           const index_t pixels = TilePlan::has_lines(c) ? TilePlan::line_pixels(c.out_width - j) : 1;
           if (pixels == 4) {
-            image_row<4>(to, i, j, h0, out + j * all_outputs(), waiting);
+            image_row<4>(to, i, j, h0, out + j * all_outputs(), stores);
           } else if (pixels == 3) {
-            image_row<3>(to, i, j, h0, out + j * all_outputs(), waiting);
+            image_row<3>(to, i, j, h0, out + j * all_outputs(), stores);
           } else {
             image_pixel(to, i, j, h0, out + j * all_outputs());
           }
           j += pixels;
         }
       }
-      waiting.store(to);
+      stores.finish();
     }
   }
-
-  /// Sums that are not yet rounded and stored: that is done while the tiles of the next ones are busy. Two buffers.
-  struct Waiting {
-    struct Run {  // of neighbouring rows of the sums
-      index_t first, rows;
-      bfloat16* out;
-    };
-    alignas(64) float sums[2][4 * 16 * 32];
-    int filling = 0;
-    index_t positions = 0, skip = 0, position_pitch, row_pitch;
-    Run runs[4];
-    int run_count = 0;
-    bool stream = false;
-
-    Waiting(index_t positions_apart, index_t rows_apart) : position_pitch(positions_apart), row_pitch(rows_apart) {}
-    float* next() { return sums[filling]; }
-    /// What next() holds by now is to be stored, but for the first `to_skip` positions, when the next sums are there:
-    /// row r of a run at its out + position * position_pitch + r * row_pitch. The runs are told to add_run().
-    void add(const Block& to, index_t new_positions, index_t to_skip = 0) {
-      store(to);
-      positions = new_positions, skip = to_skip;
-      run_count = 0;
-      filling = 1 - filling;
-    }
-    void add_run(index_t first, index_t rows, bfloat16* out) { runs[run_count++] = {first, rows, out}; }
-    void store(const Block& to) {
-      for (int i = 0; i < run_count; ++i)
-        for (index_t p = skip; p < positions; ++p)
-          store_rows(sums[1 - filling] + (p * 16 + runs[i].first) * 32, runs[i].rows, to.bias, to.columns,
-                     runs[i].out + p * position_pitch, row_pitch, stream);
-      run_count = 0;
-    }
-  };
 
   index_t image_pitch() const { return c.out_height * c.out_width * all_outputs(); }
 
   /// P neighbouring output pixels (i, j), ... of all images.
   template <int P>
-  void image_row(const Block& to, index_t i, index_t j, index_t h0, bfloat16* out, Waiting& waiting) const {
+  void image_row(const Block& to, index_t i, index_t j, index_t h0, bfloat16* out, LateStores& stores) const {
     const Placement& p = c.place;
-    const index_t pixel = plan.images * plan.depth, n_tiles = tiles(to.columns), start = j - p.offset_w;
+    const index_t pixel = plan.images * plan.depth, n_tiles = to.tiles(), start = j - p.offset_w;
     TileLine line;
     line.rows = {64, tile_values};
     line.position = pixel;
@@ -177,18 +149,18 @@ struct TilePiece {
       for (index_t image = 0; image < count; ++image)
         for (index_t q = 0; q < P; ++q)
           __builtin_prefetch(out + (first + image) * image_pitch() + q * all_outputs(), 1);
+      stores.begin(n_tiles * used * line.steps * 2);
       for (index_t n = 0; n < n_tiles; ++n)
-        tile_line<P>(copy + first * plan.depth, to.right + n * tile_values, line, segments, used,
-                     waiting.next() + n * 16, 128);
-      waiting.add(to, P);
-      waiting.add_run(0, count, out + first * image_pitch());
+        tile_line<P>(copy + first * plan.depth, to.right + n * tile_values, line, segments, used, stores, n * 16);
+      stores.turn();
+      for (index_t q = 0; q < P; ++q) stores.add(q * 16, count, out + first * image_pitch() + q * all_outputs());
     }
   }
 
   /// Output pixel (i, j) of all images.
   void image_pixel(const Block& to, index_t i, index_t j, index_t h0, bfloat16* out) const {
     const Placement& p = c.place;
-    const index_t pixel = plan.images * plan.depth, steps = plan.depth / 32, n_tiles = tiles(to.columns);
+    const index_t pixel = plan.images * plan.depth, steps = plan.depth / 32, n_tiles = to.tiles();
     index_t used = 0;
     for (index_t r = 0; r < c.kernel_h; ++r) {
       const index_t h = source_at(i, c.stride_h, r, c.dilation_h, p.offset_h, p.step_h, p.height);
@@ -201,8 +173,8 @@ struct TilePiece {
       }
     }
     alignas(64) float sums[32 * 32];
-    tile_block(n1 - n0, to.columns, copy, copy + 16 * plan.depth, {64, tile_values}, segments, used, to.right, sums);
-    store_rows(sums, n1 - n0, to.bias, to.columns, out, image_pitch());
+    tile_block(n1 - n0, to.columns(), copy, copy + 16 * plan.depth, {64, tile_values}, segments, used, to.right, sums);
+    store_sums(to.stores, sums, n1 - n0, out);
   }
 
   void run_pixels() {
@@ -216,8 +188,8 @@ struct TilePiece {
     alignas(64) float sums[32 * 32];
     const index_t flat = (i1 - i0 - 1) * padded_width + c.out_width;
     for (index_t b = b0; b < b1; ++b) {
-      const Block to = block(0, b);
-      const index_t n_tiles = tiles(to.columns);
+      const Block to = block(0, b, all_outputs());
+      const index_t n_tiles = to.tiles();
       for (index_t t = 0; t < c.taps(); ++t) {
         const index_t r = t / c.kernel_w, s = t % c.kernel_w;
         segments[t] = {(r * c.dilation_h * padded_width + s * c.dilation_w) * plan.depth,
@@ -228,13 +200,13 @@ struct TilePiece {
       for (index_t f = 0; f < flat; f += 32) {
         const index_t count = flat - f < 32 ? flat - f : 32;
         const bfloat16* from = copy + f * plan.depth;
-        tile_block(count, to.columns, from, from + 16 * plan.depth, {plan.depth * 2, 32}, segments, c.taps(), to.right,
-                   sums);
+        tile_block(count, to.columns(), from, from + 16 * plan.depth, {plan.depth * 2, 32}, segments, c.taps(),
+                   to.right, sums);
         for (index_t q = 0; q < count;) {
           if (column < c.out_width) {
             index_t run = c.out_width - column;
             if (run > count - q) run = count - q;
-            store_rows(sums + q * 32, run, to.bias, to.columns, out, all_outputs());
+            store_sums(to.stores, sums + q * 32, run, out);
             out += run * all_outputs();
             q += run;
             column += run;
@@ -269,23 +241,23 @@ struct TilePiece {
     const bfloat16* rows = in_place ? x + n0 * image() + base * row : copy;
     const index_t width = (n1 - n0 - 1) * c.place.padded_width + c.out_width;
     for (index_t b = b0; b < b1; ++b) {
-      const Block to = block(0, b);
-      Waiting waiting(c.out_width * all_outputs(), all_outputs());
-      waiting.stream = streams();
+      Block to = block(0, b, all_outputs());
+      to.stores.stream = streams();
+      LateStores stores(to.stores);
       for (index_t i = base; i < i1;) {
         const index_t count = TilePlan::line_pixels(i1 - i);
         for (index_t j = 0; j < width; j += 16) {
           if (count == 4) {
-            lines<4>(to, rows + (i - base) * row, row, i, j, i0, waiting);
+            lines<4>(to, rows + (i - base) * row, row, i, j, i0, stores);
           } else if (count == 3) {
-            lines<3>(to, rows + (i - base) * row, row, i, j, i0, waiting);
+            lines<3>(to, rows + (i - base) * row, row, i, j, i0, stores);
           } else {  // a single row: the last of three
-            lines<3>(to, rows + (i - 2 - base) * row, row, i - 2, j, i, waiting);
+            lines<3>(to, rows + (i - 2 - base) * row, row, i - 2, j, i, stores);
           }
         }
         i += count;
       }
-      waiting.store(to);
+      stores.finish();
     }
     if (streams()) stream_end();
   }
@@ -294,8 +266,8 @@ struct TilePiece {
   /// written; they read from `rows` on, `row` values apart.
   template <int P>
   void lines(const Block& to, const bfloat16* rows, index_t row, index_t i, index_t j, index_t first,
-             Waiting& waiting) const {
-    const index_t n_tiles = tiles(to.columns);
+             LateStores& stores) const {
+    const index_t n_tiles = to.tiles();
     TileLine line;
     line.rows = {plan.depth * 2, 32};
     line.position = row;
@@ -306,16 +278,20 @@ struct TilePiece {
     line.tap = 3 * line.steps * line.step;
     for (index_t s = 0; s < 3; ++s) segments[s] = {s * plan.depth, s * line.steps * line.step, line.steps};
     const bfloat16* from = rows + j * plan.depth;
+    stores.begin(n_tiles * 3 * line.steps * 2);
     for (index_t n = 0; n < n_tiles; ++n)
-      tile_line<P>(from, to.right + n * tile_values, line, segments, 3, waiting.next() + n * 16, 128);
-    waiting.add(to, P, i < first ? first - i : 0);
-    bfloat16* out = y + (n0 * c.out_height + i) * c.out_width * all_outputs() + to.first;
+      tile_line<P>(from, to.right + n * tile_values, line, segments, 3, stores, n * 16);
+    stores.turn();
+    const index_t out_row = c.out_width * all_outputs();
+    bfloat16* const out = y + (n0 * c.out_height + i) * out_row + to.first;
     for (index_t n = j / c.place.padded_width; n < n1 - n0; ++n) {
       const index_t start = n * c.place.padded_width, end = start + c.out_width;  // of image n0 + n
       const index_t from_j = j > start ? j : start, to_j = j + 16 < end ? j + 16 : end;
       if (start >= j + 16) break;
-      if (from_j < to_j)
-        waiting.add_run(from_j - j, to_j - from_j, out + n * image_pitch() + (from_j - start) * all_outputs());
+      if (from_j >= to_j) continue;
+      for (index_t p = i < first ? first - i : 0; p < P; ++p)
+        stores.add(p * 16 + from_j - j, to_j - from_j,
+                   out + n * image_pitch() + p * out_row + (from_j - start) * all_outputs());
     }
   }
 
@@ -371,14 +347,13 @@ struct TilePiece {
       c.has_joined_columns() ? gather_joined() : gather_windows(group);
       const TileSegment all{0, 0, plan.inner / 32};
       for (index_t b = b0; b < b1; ++b) {
-        const Block block_to = block(group, b);
+        const Block to = block(group, b, all_outputs());
         bfloat16* out = y + ((n0 * c.out_height + i0) * c.out_width) * all_outputs() + group * c.outputs + b * 32;
         for (index_t f = 0; f < pixels; f += 32) {
           const index_t count = pixels - f < 32 ? pixels - f : 32;
           const bfloat16* from = copy + f * plan.inner;
-          tile_block(count, block_to.columns, from, from + 16 * plan.inner, {plan.inner * 2, 32}, &all, 1,
-                     block_to.right, sums);
-          store_rows(sums, count, block_to.bias, block_to.columns, out + f * all_outputs(), all_outputs());
+          tile_block(count, to.columns(), from, from + 16 * plan.inner, {plan.inner * 2, 32}, &all, 1, to.right, sums);
+          store_sums(to.stores, sums, count, out + f * all_outputs());
         }
       }
     }
@@ -390,12 +365,12 @@ struct TilePiece {
     const TileSegment all{0, 0, plan.inner / 32};
     alignas(64) float sums[32 * 32];
     for (index_t b = b0; b < b1; ++b) {
-      const Block to = block(0, b);
+      const Block to = block(0, b, all_outputs());
       for (index_t i = i0; i < i1; i += 32) {
         const index_t count = i1 - i < 32 ? i1 - i : 32;
         const bfloat16* from = i == tail ? copy : x + i * c.depth;
-        tile_block(count, to.columns, from, from + 16 * c.depth, {c.depth * 2, 32}, &all, 1, to.right, sums);
-        store_rows(sums, count, to.bias, to.columns, y + i * all_outputs() + b * 32, all_outputs());
+        tile_block(count, to.columns(), from, from + 16 * c.depth, {c.depth * 2, 32}, &all, 1, to.right, sums);
+        store_sums(to.stores, sums, count, y + i * all_outputs() + b * 32);
       }
     }
   }

@@ -1,4 +1,4 @@
-// AMX tiles of bfloat16: configuration, the tile-product loop, and storing its result.
+// AMX tiles of bfloat16: configuration, loads and products, and what copies operands for them.
 #pragma once
 
 #include "mien/core/config.hpp"
@@ -15,7 +15,9 @@
 // A tile is 16 rows of 64 bytes. Here tiles 0 to 3 hold sums (16 x 16 floats), 4 to 7 operands: left ones (16 rows x 32
 // bfloat16) and right ones (16 pairs of rows x 16 columns). The processor treats subnormal operands and
 // results as zero in these products.
-#define MIEN_AMX __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,amx-tile,amx-bf16"), noinline))
+#define MIEN_AMX_TARGET "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,amx-tile,amx-bf16"
+#define MIEN_AMX __attribute__((target(MIEN_AMX_TARGET), noinline))
+#define MIEN_AMX_INLINE __attribute__((target(MIEN_AMX_TARGET), always_inline))
 
 namespace mien::kernels::detail::amx {
 
@@ -97,84 +99,11 @@ MIEN_AMX void tile_products(const bfloat16* left0, const bfloat16* left1, TileRo
   if constexpr (M == 2 && N == 2) tile_store<3>(sums + 16 * 32 + 16, pitch);
 }
 
-/// What tile_line() reads along a line of positions, which are neighbours in a row or in a column: left tiles,
-/// `position` values apart, of positions [first, last) of the windows' reach; right tiles, those of neighbours along
-/// the line `tap` values apart, those of two steps of 32 channels `step`.
-struct TileLine {
-  TileRows rows;
-  index_t position, first, last;
-  index_t steps, step, tap;
-};
-
-/// Position U of the reach: it meets tap t of pixel U - t.
-template <int P, int U>
-MIEN_INLINE inline void tile_position(const bfloat16* left, const bfloat16* right, const TileLine& line) {
-  if constexpr (U < 3) tile_load<4 + U>(right + U * line.tap, 64);
-  if (U < line.first || U >= line.last) return;
-  tile_load<7>(left + U * line.position, line.rows.row_bytes);
-  if constexpr (U >= 2) tile_product<7, 6, U - 2>();
-  if constexpr (U >= 1 && U <= P) tile_product<7, 5, U - 1>();
-  if constexpr (U < P) tile_product<7, 4, U>();
-}
-
-/// Sums of P (3 or 4) output pixels next to each other on a line, under windows of 3x3: 16 rows by 16 columns (outputs)
-/// each. `segments`: for each line of the window the offset of the reach's position 0 and of its tap 0. Three right
-/// tiles stay in registers while the left ones pass, each of which meets up to three of them: 3 + P + 2 loads feed 3 P
-/// products, where two by two tiles need a load for each. sums: [pixel][row], `pitch` bytes apart.
-template <int P>
-MIEN_AMX void tile_line(const bfloat16* left, const bfloat16* right, TileLine line, const TileSegment* segments,
-                        index_t count, float* sums, index_t pitch) {
-  tile_zero<0>(), tile_zero<1>(), tile_zero<2>();
-  if constexpr (P == 4) tile_zero<3>();
-  for (index_t i = 0; i < count; ++i) {
-    const bfloat16* a = left + segments[i].left;
-    const bfloat16* b = right + segments[i].right;
-    for (index_t k = 0; k < line.steps; ++k, a += line.rows.step, b += line.step) {
-      tile_position<P, 0>(a, b, line);
-      tile_position<P, 1>(a, b, line);
-      tile_position<P, 2>(a, b, line);
-      tile_position<P, 3>(a, b, line);
-      tile_position<P, 4>(a, b, line);
-      if constexpr (P == 4) tile_position<P, 5>(a, b, line);
-    }
-  }
-  const auto at = [&](int p) { return reinterpret_cast<std::byte*>(sums) + p * 16 * pitch; };
-  tile_store<0>(at(0), pitch), tile_store<1>(at(1), pitch), tile_store<2>(at(2), pitch);
-  if constexpr (P == 4) tile_store<3>(at(3), pitch);
-}
-
 // Attributes behind the name: behind the type clang leaves the alignment out.
 using Floats __attribute__((vector_size(64), aligned(4), may_alias)) = float;
 using Bits __attribute__((vector_size(64), aligned(2), may_alias)) = std::uint32_t;
 // The same, aligned: for arrays, which compilers take for aligned when they are passed on.
 using AlignedBits __attribute__((vector_size(64))) = std::uint32_t;
-
-/// Rounds rows of `sums` (pitch 32) plus `bias` (32 values) to bfloat16: the first `columns` of each go to
-/// out + row * pitch. `stream`: past the caches, for 32 columns and aligned rows; stream_end() comes after the last.
-MIEN_AMX inline void store_rows(const float* sums, index_t rows, const float* bias, index_t columns, bfloat16* out,
-                                index_t pitch, bool stream = false) {
-  const Floats bias0 = *reinterpret_cast<const Floats*>(bias), bias1 = *reinterpret_cast<const Floats*>(bias + 16);
-  const auto mask = static_cast<std::uint32_t>((std::uint64_t{1} << columns) - 1);
-  for (index_t row = 0; row < rows; ++row, sums += 32, out += pitch) {
-    const Floats a = *reinterpret_cast<const Floats*>(sums) + bias0;
-    const Floats b = *reinterpret_cast<const Floats*>(sums + 16) + bias1;
-    Bits both;
-    __asm__("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both) : "v"(a), "v"(b));
-    if (stream) {
-      __asm__ volatile("vmovntdq %1, %0" : "=m"(*reinterpret_cast<AlignedBits*>(out)) : "v"(both));
-    } else if (columns == 32) {
-      *reinterpret_cast<Bits*>(out) = both;
-    } else {
-      __asm__ volatile("vmovdqu16 %1, %0%{%2%}"
-                       : "=m"(*reinterpret_cast<Bits*>(out))
-                       : "v"(both), "Yk"(mask)
-                       : "memory");
-    }
-  }
-}
-
-/// Streamed rows are in memory for every thread that this one hands its work to.
-inline void stream_end() { __asm__ volatile("sfence" : : : "memory"); }
 
 /// Steps of 32 channels of neighbouring pixels: to[i * pixel + k * step + ...] = values 32 k and on of pixel i, filled
 /// up with zeros.
