@@ -5,6 +5,7 @@
 
 #if MIEN_HAS_X86_KERNELS
 
+#include "mien/kernels/amx/early_copies.hpp"
 #include "mien/kernels/amx/store_rows.hpp"
 
 namespace mien::kernels::detail::amx {
@@ -32,11 +33,11 @@ MIEN_INLINE inline void tile_position(const bfloat16* left, const bfloat16* righ
 /// Sums of P (3 or 4) output pixels next to each other on a line, under windows of 3x3: 16 rows by 16 columns (outputs)
 /// each. `segments`: for each line of the window the offset of the reach's position 0 and of its tap 0. Three right
 /// tiles stay in registers while the left ones pass, each of which meets up to three of them: 3 + P + 2 loads feed 3 P
-/// products, where two by two tiles need a load for each. The sums, [pixel][row], go to `columns` of stores.next(), and
-/// two shares a step of what waits there are stored between the products.
+/// products, where two by two tiles need a load for each. The sums, [pixel][row], go to `columns` of stores.next().
+/// Twice a step a share of what waits there is stored, and one of `copies` made.
 template <int P>
-MIEN_AMX void tile_line(const bfloat16* left, const bfloat16* right, TileLine line, const TileSegment* segments,
-                        index_t count, LateStores& stores, index_t columns) {
+MIEN_AMX void tile_line(const bfloat16* left, const bfloat16* right, const TileLine& line, const TileSegment* segments,
+                        index_t count, index_t columns, LateStores& stores, EarlyCopies& copies) {
   tile_zero<0>(), tile_zero<1>(), tile_zero<2>();
   if constexpr (P == 4) tile_zero<3>();
   for (index_t i = 0; i < count; ++i) {
@@ -46,11 +47,11 @@ MIEN_AMX void tile_line(const bfloat16* left, const bfloat16* right, TileLine li
       tile_position<P, 0>(a, b, line);
       tile_position<P, 1>(a, b, line);
       tile_position<P, 2>(a, b, line);
-      stores.some();
+      stores.some(), copies.some();
       tile_position<P, 3>(a, b, line);
       tile_position<P, 4>(a, b, line);
       if constexpr (P == 4) tile_position<P, 5>(a, b, line);
-      stores.some();
+      stores.some(), copies.some();
     }
   }
   float* const sums = stores.next() + columns;

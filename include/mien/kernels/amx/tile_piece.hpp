@@ -143,6 +143,7 @@ struct TilePiece {
       const index_t h = source_at(i, c.stride_h, r, c.dilation_h, p.offset_h, p.step_h, p.height);
       if (h >= 0) segments[used++] = {((h - h0) * p.width + start) * pixel, r * 3 * line.tap, line.steps};
     }
+    EarlyCopies none;
     for (index_t first = 0; first < n1 - n0; first += 16) {
       const index_t count = n1 - n0 - first < 16 ? n1 - n0 - first : 16;
       // The results go to as many lines as there are pixels and images, far apart: ask for them in time.
@@ -151,7 +152,7 @@ struct TilePiece {
           __builtin_prefetch(out + (first + image) * image_pitch() + q * all_outputs(), 1);
       stores.begin(n_tiles * used * line.steps * 2);
       for (index_t n = 0; n < n_tiles; ++n)
-        tile_line<P>(copy + first * plan.depth, to.right + n * tile_values, line, segments, used, stores, n * 16);
+        tile_line<P>(copy + first * plan.depth, to.right + n * tile_values, line, segments, used, n * 16, stores, none);
       stores.turn();
       for (index_t q = 0; q < P; ++q) stores.add(q * 16, count, out + first * image_pitch() + q * all_outputs());
     }
@@ -236,23 +237,28 @@ struct TilePiece {
     // Without padding an image is read where it stands, if another one follows: the last tile of a row reads on.
     const bool in_place = c.place.is_identity() && plan.images == 1 && n1 < c.batch;
     const index_t row = (in_place ? c.place.width : plan.images * c.place.padded_width) * plan.depth;
-    for (index_t n = n0; n < n1 && !in_place; ++n)
-      copy_padded(c.place, x + n * image(), base, i1 + 2, copy + (n - n0) * c.place.padded_width * plan.depth, row);
+    EarlyCopies copies;
+    if (!in_place) copies = EarlyCopies(c.place, x + n0 * image(), n1 - n0, image(), base, copy, row);
     const bfloat16* rows = in_place ? x + n0 * image() + base * row : copy;
     const index_t width = (n1 - n0 - 1) * c.place.padded_width + c.out_width;
     for (index_t b = b0; b < b1; ++b) {
       Block to = block(0, b, all_outputs());
       to.stores.stream = streams();
       LateStores stores(to.stores);
+      const index_t positions = (width + 15) / 16, times = positions * to.tiles() * 3 * (plan.depth / 32) * 2;
+      const auto rows_read = [&](index_t i) { return i < i1 ? i + TilePlan::line_pixels(i1 - i) + 2 : i1 + 2; };
       for (index_t i = base; i < i1;) {
         const index_t count = TilePlan::line_pixels(i1 - i);
+        copies.begin(rows_read(i), 1);
+        copies.finish();
+        copies.begin(rows_read(i + count), times);
         for (index_t j = 0; j < width; j += 16) {
           if (count == 4) {
-            lines<4>(to, rows + (i - base) * row, row, i, j, i0, stores);
+            lines<4>(to, rows + (i - base) * row, row, i, j, i0, stores, copies);
           } else if (count == 3) {
-            lines<3>(to, rows + (i - base) * row, row, i, j, i0, stores);
+            lines<3>(to, rows + (i - base) * row, row, i, j, i0, stores, copies);
           } else {  // a single row: the last of three
-            lines<3>(to, rows + (i - 2 - base) * row, row, i - 2, j, i, stores);
+            lines<3>(to, rows + (i - 2 - base) * row, row, i - 2, j, i, stores, copies);
           }
         }
         i += count;
@@ -266,7 +272,7 @@ struct TilePiece {
   /// written; they read from `rows` on, `row` values apart.
   template <int P>
   void lines(const Block& to, const bfloat16* rows, index_t row, index_t i, index_t j, index_t first,
-             LateStores& stores) const {
+             LateStores& stores, EarlyCopies& copies) const {
     const index_t n_tiles = to.tiles();
     TileLine line;
     line.rows = {plan.depth * 2, 32};
@@ -280,7 +286,7 @@ struct TilePiece {
     const bfloat16* from = rows + j * plan.depth;
     stores.begin(n_tiles * 3 * line.steps * 2);
     for (index_t n = 0; n < n_tiles; ++n)
-      tile_line<P>(from, to.right + n * tile_values, line, segments, 3, stores, n * 16);
+      tile_line<P>(from, to.right + n * tile_values, line, segments, 3, n * 16, stores, copies);
     stores.turn();
     const index_t out_row = c.out_width * all_outputs();
     bfloat16* const out = y + (n0 * c.out_height + i) * out_row + to.first;
