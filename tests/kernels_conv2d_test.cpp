@@ -459,9 +459,26 @@ constexpr int shapes(int count) {
 }  // namespace
 
 TEST_CASE("Winograd's way agrees with the plain loops") {
-  compare_winograd(Isa::portable, shapes(12));
+  if (!MIEN_HAS_X86_KERNELS) compare_winograd(Isa::portable, shapes(12));
   compare_winograd(Isa::avx2, shapes(16));
   compare_winograd(Isa::avx512, shapes(24));
+}
+
+TEST_CASE("Winograd's way is not taken by a processor whose instructions it is not compiled for") {
+  ConvGeometry g;
+  g.batch = 16;
+  g.height = g.width = 16;
+  g.channels = g.filters = 32;
+  g.kernel_h = g.kernel_w = 3;
+  g.pad_top = g.pad_left = g.pad_bottom = g.pad_right = 1;
+  const auto fits = [&](Isa isa) {
+    return kernels::detail::WinogradPlan(kernels::detail::forward_correlation(g),
+                                         kernels::detail::pick_blocks<float>(isa))
+        .fits;
+  };
+  CHECK(fits(Isa::portable) == !MIEN_HAS_X86_KERNELS);
+  CHECK(fits(Isa::avx2));
+  CHECK(fits(Isa::avx512));
 }
 
 TEST_CASE("convolution agrees with the plain loops, portable") {

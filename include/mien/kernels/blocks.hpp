@@ -21,6 +21,7 @@ struct WeightsBlock {
   index_t images, rows, columns;
   index_t x_image, x_row, x_pixel;
   index_t dy_image, dy_row, dy_pixel;
+  bool start = false;  // the sums are not read, but begin with zero
 };
 
 /// Inner loops over T. A panel is 1, 2 or 4 vectors of `lanes` outputs (index 0, 1, 2 below): panel = lanes << index.
@@ -37,7 +38,7 @@ struct BlockKernels {
   /// w[segment.w + c * panel][0..panel). `start` is one panel for all pixels, or null: then out[p] itself.
   void (*correlate[3])(const T* const* pixels, const Segment* segments, index_t count, const T* w, const T* start,
                        T* const* out) = {};
-  /// sum[j][0..panel) += sum over pixels of x[pixel][j] * dy[pixel][0..panel), for sizes[i] values j; the last is 1.
+  /// sum[j][0..panel) += (or =, see WeightsBlock::start) sum over pixels of x[pixel][j] * dy[pixel][0..panel), for sizes[i] values j; the last is 1.
   void (*weights[3][3])(const WeightsBlock<T>& block, T* sum) = {};
   index_t sizes[3] = {};
   /// out[p * pitch][0..panel) = start + sum over r, s below 3 of x[r * row + p + s] * w[(3 * r + s) * panel][0..panel),

@@ -17,6 +17,12 @@ namespace mien::kernels::detail {
 /// address, which took a fifth of the time.
 constexpr index_t winograd_plane(index_t values) { return (values + 1023) / 1024 * 1024 + 272; }
 
+/// The transformations are compiled for AVX2 and AVX-512, or else for the target of a build that knows neither; a
+/// processor of neither kind would gain little for a hundred kB of code in every program.
+inline bool has_winograd(const BlockKernels<float>& kernels) {
+  return !MIEN_HAS_X86_KERNELS || kernels.window[0] != nullptr;
+}
+
 /// How a correlation is cut into pieces of tiles; does not depend on the number of threads.
 struct WinogradPlan {
   static constexpr index_t budget = 512 * 1024;  // bytes of transformed input per piece, to stay in the second cache
@@ -25,7 +31,7 @@ struct WinogradPlan {
   WinogradPlan(const Correlation& c, const BlockKernels<float>& kernels) {
     const bool plain = c.kernel_h == 3 && c.kernel_w == 3 && c.stride_h == 1 && c.stride_w == 1 && c.dilation_h == 1 &&
                        c.dilation_w == 1 && c.place.step_h == 1 && c.place.step_w == 1 && c.groups == 1;
-    if (!plain || kernels.lanes < 8 || c.depth % 16 != 0 || c.outputs % 16 != 0) return;
+    if (!plain || !has_winograd(kernels) || c.depth % 16 != 0 || c.outputs % 16 != 0) return;
     // Small images leave much of their tiles unused, and in them the direct way, with its 9, skips the padding.
     index_t least = 5 * c.batch * c.out_height * c.out_width;  // products
     for (const index_t size : {3, 4}) {

@@ -137,7 +137,7 @@ inline bool run_winograd_gradients(const ConvGeometry& g, const WinogradGradient
     float* d = scratch.dy + slot.index() * plan.forward.elements * plan.dy_plane;
     float* sums = scratch.sums + part * plan.part_values;
     float* bias = sums + plan.forward.elements * plan.sums_plane;
-    std::memset(sums, 0, static_cast<std::size_t>(plan.part_values) * sizeof(float));
+    for (index_t k = 0; k < plan.forward.outputs; ++k) bias[k] = 0.0f;
     const index_t begin = plan.forward.tiles * part / plan.parts, end = plan.forward.tiles * (part + 1) / plan.parts;
     for (index_t first = begin; first < end; first += plan.piece_tiles) {
       const index_t count = end - first < plan.piece_tiles ? end - first : plan.piece_tiles;
@@ -161,6 +161,7 @@ inline bool run_winograd_gradients(const ConvGeometry& g, const WinogradGradient
         const int index = panel_index(kernels, filters - k);
         const index_t panel = kernels.lanes << index;
         WeightsBlock<float> block{nullptr, nullptr, 1, 1, count, 0, 0, channels, 0, 0, filters};
+        block.start = first == begin;
         for (index_t element = 0; element < plan.forward.elements; ++element) {
           block.dy = d + element * plan.dy_plane + k;
           float* to = sums + element * plan.sums_plane + k * channels;

@@ -27,7 +27,7 @@ template <class T, int J, int W>
 void weights(const WeightsBlock<T>& block, T* into) {
   T sum[J][W];
   for (int j = 0; j < J; ++j)
-    for (int v = 0; v < W; ++v) sum[j][v] = into[W * j + v];
+    for (int v = 0; v < W; ++v) sum[j][v] = block.start ? T{} : into[W * j + v];
   for (index_t n = 0; n < block.images; ++n)
     for (index_t i = 0; i < block.rows; ++i) {
       const T* x = block.x + n * block.x_image + i * block.x_row;
