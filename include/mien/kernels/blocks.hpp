@@ -38,7 +38,8 @@ struct BlockKernels {
   /// w[segment.w + c * panel][0..panel). `start` is one panel for all pixels, or null: then out[p] itself.
   void (*correlate[3])(const T* const* pixels, const Segment* segments, index_t count, const T* w, const T* start,
                        T* const* out) = {};
-  /// sum[j][0..panel) += (or =, see WeightsBlock::start) sum over pixels of x[pixel][j] * dy[pixel][0..panel), for sizes[i] values j; the last is 1.
+  /// sum[j][0..panel) += (or =, see WeightsBlock::start) sum over pixels of x[pixel][j] * dy[pixel][0..panel), for
+  /// sizes[i] values j; the last is 1.
   void (*weights[3][3])(const WeightsBlock<T>& block, T* sum) = {};
   index_t sizes[3] = {};
   /// out[p * pitch][0..panel) = start + sum over r, s below 3 of x[r * row + p + s] * w[(3 * r + s) * panel][0..panel),
