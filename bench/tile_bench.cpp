@@ -4,8 +4,6 @@
 // results, streaming those of 64 pixels at once, and streaming a few among the products of the next ones.
 #include <benchmark/benchmark.h>
 
-#include <vector>
-
 #include "mien/core/cpu.hpp"
 #include "mien/core/tensor.hpp"
 #include "mien/kernels/amx/tile_line.hpp"
