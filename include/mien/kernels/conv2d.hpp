@@ -40,7 +40,7 @@ const BlockKernels<P>& pick_blocks([[maybe_unused]] Isa isa) {
 /// Bytes of scratch (64-byte aligned) that a pass needs for T on instruction set `isa`. Independent of the thread
 /// count except through per-thread buffers, of which there are `threads`.
 template <class T>
-std::size_t conv2d_scratch_bytes(ConvPass pass, const ConvGeometry& g, int threads, Isa isa = cpu_isa()) {
+MIEN_COLD std::size_t conv2d_scratch_bytes(ConvPass pass, const ConvGeometry& g, int threads, Isa isa = cpu_isa()) {
   using P = parameter_t<T>;
 #if MIEN_HAS_X86_KERNELS
   if constexpr (std::is_same_v<T, bfloat16>) {
@@ -80,7 +80,7 @@ using detail::PackedWeights;
 /// Bytes (64-byte aligned) of PackedWeights that spare the forward pass from packing the weights in every call; 0 where
 /// it would not help.
 template <class T>
-std::size_t conv2d_packed_bytes(const ConvGeometry& g, Isa isa = cpu_isa()) {
+MIEN_COLD std::size_t conv2d_packed_bytes(const ConvGeometry& g, Isa isa = cpu_isa()) {
 #if MIEN_HAS_X86_KERNELS
   if constexpr (std::is_same_v<T, bfloat16>) {
     if (isa >= Isa::amx) return detail::amx::correlation_packed_bytes(detail::forward_correlation(g));

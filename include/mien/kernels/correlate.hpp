@@ -195,7 +195,7 @@ std::size_t correlation_packed_bytes(Correlation c, const BlockKernels<T>& kerne
 }
 
 template <class S, class T>
-std::size_t correlation_scratch_bytes(Correlation c, const BlockKernels<T>& kernels, int threads) {
+MIEN_COLD std::size_t correlation_scratch_bytes(Correlation c, const BlockKernels<T>& kernels, int threads) {
   flatten_pixels(c);
   if (std::is_same_v<S, T> && has_few_pixels(c)) return FewScratch<T>(c, kernels, threads, nullptr).bytes;
   std::size_t bytes =

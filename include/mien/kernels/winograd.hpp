@@ -162,7 +162,6 @@ MIEN_INLINE inline void winograd_input(const float* const* d, index_t depth, flo
   constexpr int points = M + 2;
   for (index_t c = 0; c < depth; c += Lanes) {
     alignas(64) Vector half[points * points];
-#pragma GCC unroll 6
     for (int s = 0; s < points; ++s) {
       Vector column[points], result[points];
 #pragma GCC unroll 6
@@ -171,7 +170,6 @@ MIEN_INLINE inline void winograd_input(const float* const* d, index_t depth, flo
 #pragma GCC unroll 6
       for (int r = 0; r < points; ++r) half[points * r + s] = result[r];
     }
-#pragma GCC unroll 6
     for (int r = 0; r < points; ++r) {
       Vector result[points];
       Winograd<M, Lanes>::input(half + points * r, result);
@@ -192,7 +190,6 @@ MIEN_INLINE inline bool winograd_output(const float* m, index_t plane, const flo
   Vector check{};
   for (index_t k = 0; k < outputs; k += Lanes) {
     alignas(64) Vector half[M * points];
-#pragma GCC unroll 6
     for (int s = 0; s < points; ++s) {
       Vector column[points], result[M];
 #pragma GCC unroll 6
@@ -202,7 +199,6 @@ MIEN_INLINE inline bool winograd_output(const float* m, index_t plane, const flo
       for (int r = 0; r < M; ++r) half[points * r + s] = result[r];
     }
     const Vector start = *reinterpret_cast<const Vector*>(bias + k);
-#pragma GCC unroll 6
     for (int r = 0; r < M; ++r) {
       Vector result[M];
       Winograd<M, Lanes>::template output<M>(half + points * r, result);

@@ -66,7 +66,6 @@ MIEN_INLINE inline void winograd_gradient_input(const float* const* g, index_t f
   for (index_t k = 0; k < filters; k += Lanes) {
     alignas(64) Vector half[points * M];
     Vector sum = *reinterpret_cast<const Vector*>(bias + k);
-#pragma GCC unroll 6
     for (int s = 0; s < M; ++s) {
       Vector column[M], result[points];
 #pragma GCC unroll 6
@@ -79,7 +78,6 @@ MIEN_INLINE inline void winograd_gradient_input(const float* const* g, index_t f
       for (int r = 0; r < points; ++r) half[M * r + s] = result[r];
     }
     *reinterpret_cast<Vector*>(bias + k) = sum;
-#pragma GCC unroll 6
     for (int r = 0; r < points; ++r) {
       Vector result[points];
       Winograd<M, Lanes>::template window<M>(half + M * r, result);

@@ -98,7 +98,7 @@ struct LeakyRelu : detail::Elementwise<LeakyRelu> {
   LeakyRelu(float negative_slope = 0.01f) : slope(negative_slope) {}
   float slope;
 
-  Features setup(const Features& input, Setup& setup) const {
+  MIEN_COLD Features setup(const Features& input, Setup& setup) const {
     setup.require(slope >= 0, kind, "the slope must not be negative: backward tells the sides apart by y");
     return input;
   }

@@ -78,7 +78,7 @@ struct AveragePool2d {
   bool ceil_mode = false;
   bool count_padding = true;
 
-  Features setup(const Features& input, Setup& setup) const {
+  MIEN_COLD Features setup(const Features& input, Setup& setup) const {
     const Extent2 step = steps();
     detail::check_pool(kind, input, setup, window, step, padding);
     const Shape& s = input.shape;
@@ -152,7 +152,7 @@ struct AdaptiveAveragePool2d {
 
   Extent2 output = 1;
 
-  Features setup(const Features& input, Setup& setup) const {
+  MIEN_COLD Features setup(const Features& input, Setup& setup) const {
     if (input.shape.rank() != 3 || input.shape.size() == 0) {
       setup.reject(kind, input.shape, "(height, width, channels)");
     }
@@ -204,7 +204,7 @@ struct AdaptiveAveragePool2d {
 struct GlobalAveragePool {
   static constexpr std::string_view kind = "GlobalAveragePool";
 
-  Features setup(const Features& input, Setup& setup) const {
+  MIEN_COLD Features setup(const Features& input, Setup& setup) const {
     if (input.shape.rank() != 3 || input.shape.size() == 0) {
       setup.reject(kind, input.shape, "(height, width, channels)");
     }

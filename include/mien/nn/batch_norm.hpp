@@ -25,7 +25,7 @@ struct BatchNorm2d {
   float epsilon = 1e-5f;
   float momentum = 0.1f;
 
-  Features setup(const Features& input, Setup& setup) const {
+  MIEN_COLD Features setup(const Features& input, Setup& setup) const {
     setup.require(epsilon > 0 && momentum >= 0 && momentum <= 1, kind, "epsilon > 0 and 0 <= momentum <= 1 wanted");
     if (input.shape.rank() < 1 || input.shape.size() < 1) setup.reject(kind, input.shape, "(..., channels)");
     const Shape channels{input.shape.back()};

@@ -44,7 +44,7 @@ struct Residual {
   std::string shortcut_name = "shortcut";
   std::size_t main_parameters = 0;  // set by setup
 
-  Features setup(const Features& input, Setup& setup) {
+  MIEN_COLD Features setup(const Features& input, Setup& setup) {
     if (main.layer_count() == 0) setup.reject(kind, input.shape, "a main branch with at least one layer");
     const std::size_t before = setup.declarations.size();
     const Features out = detail::setup_branch(main, "", input, setup);
@@ -145,7 +145,7 @@ struct Concat {
   std::vector<std::size_t> parameter_counts = {};
   std::vector<index_t> widths = {};
 
-  Features setup(const Features& input, Setup& setup) {
+  MIEN_COLD Features setup(const Features& input, Setup& setup) {
     if (chains.empty()) setup.reject(kind, input.shape, "at least one branch");
     parameter_counts.clear();
     widths.clear();

@@ -23,7 +23,7 @@ struct Conv2d {
   Initializer weight_initializer = Initializer::pytorch();
   Initializer bias_initializer = Initializer::pytorch();
 
-  Features setup(const Features& input, Setup& setup) const {
+  MIEN_COLD Features setup(const Features& input, Setup& setup) const {
     setup.require(filters > 0 && groups > 0, kind, "filters and groups must be positive");
     setup.require(kernel.height > 0 && kernel.width > 0 && stride.height > 0 && stride.width > 0 &&
                       dilation.height > 0 && dilation.width > 0,

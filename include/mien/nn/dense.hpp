@@ -17,7 +17,7 @@ struct Dense {
   Initializer weight_initializer = Initializer::pytorch();
   Initializer bias_initializer = Initializer::pytorch();
 
-  Features setup(const Features& input, Setup& setup) const {
+  MIEN_COLD Features setup(const Features& input, Setup& setup) const {
     setup.require(units > 0, kind, "units must be positive");
     if (input.shape.rank() < 1 || input.shape.size() < 1) setup.reject(kind, input.shape, "at least one feature");
     const index_t inputs = input.shape.size();

@@ -20,7 +20,7 @@ struct Dropout {
 
   float rate = 0.5f;
 
-  Features setup(const Features& input, Setup& setup) const {
+  MIEN_COLD Features setup(const Features& input, Setup& setup) const {
     setup.require(rate >= 0 && rate < 1, kind, "the rate must lie in [0, 1), got " + std::to_string(rate));
     return input;
   }

@@ -18,7 +18,7 @@ struct MaxPool2d {
   Padding padding = 0;
   bool ceil_mode = false;
 
-  Features setup(const Features& input, Setup& setup) const {
+  MIEN_COLD Features setup(const Features& input, Setup& setup) const {
     const Extent2 step = steps();
     detail::check_pool(kind, input, setup, window, step, padding);
     setup.require(window.height * window.width <= 65536, kind, "a window holds at most 65,536 cells");

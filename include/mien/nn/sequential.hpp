@@ -29,7 +29,7 @@ class Sequential {
   Sequential() = default;
   template <class... Layers>
   requires(sizeof...(Layers) > 1 ||
-           (sizeof...(Layers) == 1 && !(std::same_as<std::remove_cvref_t<Layers>, Sequential> || ...)))
+           (sizeof...(Layers) == 1 && !(std::same_as<std::remove_cvref_t<Layers>, Sequential> || ...))) MIEN_COLD
       Sequential(Layers&&... layers) {
     (add(std::forward<Layers>(layers)), ...);
   }

@@ -12,7 +12,7 @@ namespace mien {
 struct Flatten {
   static constexpr std::string_view kind = "Flatten";
 
-  Features setup(const Features& input, Setup&) const {
+  MIEN_COLD Features setup(const Features& input, Setup&) const {
     return {{input.shape.size()}, input.shape.rank() == 3 ? input.shape : input.flattened};
   }
 
@@ -40,7 +40,7 @@ struct Flatten {
 struct Softmax {
   static constexpr std::string_view kind = "Softmax";
 
-  Features setup(const Features& input, Setup& setup) const {
+  MIEN_COLD Features setup(const Features& input, Setup& setup) const {
     if (input.shape.rank() < 1 || input.shape.size() < 1) setup.reject(kind, input.shape, "(..., classes)");
     return input;
   }

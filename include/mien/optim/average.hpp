@@ -82,13 +82,13 @@ class WeightAverage {
   /// Calls f(name, TensorView<P>) for every tensor kept, named "average.features.0.weight", in the order of the
   /// parameters. Together with updates() this is all that a checkpoint needs; it is taken while not swapped.
   template <class F>
-  void for_each_tensor(F&& f) {
+  MIEN_COLD void for_each_tensor(F&& f) {
     for (Slot& slot : slots_)
       if (!slot.frozen) f("average." + slot.name, slot.value.view());
   }
   /// As above, with TensorView<const P>.
   template <class F>
-  void for_each_tensor(F&& f) const {
+  MIEN_COLD void for_each_tensor(F&& f) const {
     for (const Slot& slot : slots_)
       if (!slot.frozen) f("average." + slot.name, slot.value.view());
   }

@@ -189,12 +189,12 @@ class OptimizerState {
   /// "momentum_buffer.features.0.weight", "exp_avg.features.0.weight", "exp_avg_sq.features.0.weight". Together with
   /// steps() this is all that a checkpoint needs.
   template <class F>
-  void for_each_tensor(F&& f) {
+  MIEN_COLD void for_each_tensor(F&& f) {
     visit(*this, f);
   }
   /// As above, with TensorView<const P>.
   template <class F>
-  void for_each_tensor(F&& f) const {
+  MIEN_COLD void for_each_tensor(F&& f) const {
     visit(*this, f);
   }
 

@@ -42,7 +42,7 @@ TensorView<const T> convert_batch(TensorView<const float> from, Tensor<T>& to, c
 template <class T>
 class NonFiniteFinder : public Observer<T> {
  public:
-  void output(std::string_view layer, std::string_view kind, TensorView<const T> y) override {
+  MIEN_COLD void output(std::string_view layer, std::string_view kind, TensorView<const T> y) override {
     if (!found.empty()) return;
     for (const T& value : y) {
       if (!std::isfinite(static_cast<parameter_t<T>>(value))) {
@@ -95,8 +95,8 @@ void for_each_prediction(const Sequential<T>& net, std::span<const Dataset* cons
 /// features (see CachedFeatures). Bit-identical for any thread count. Throws NumericError, naming the first layer that
 /// went wrong, when an answer is not finite.
 template <class T>
-Evaluation evaluate(const Sequential<T>& net, const Dataset& dataset, Workspace& workspace, index_t batch = 128,
-                    index_t first_layer = 0) {
+MIEN_COLD Evaluation evaluate(const Sequential<T>& net, const Dataset& dataset, Workspace& workspace,
+                              index_t batch = 128, index_t first_layer = 0) {
   Evaluation result(dataset.classes());
   const index_t rows = std::min(batch, std::max<index_t>(dataset.size(), 1));
   Tensor<T> converted, logits(net.output_shape().with_batch(rows));

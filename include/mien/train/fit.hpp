@@ -213,7 +213,7 @@ class Trainer {
     }
   }
 
-  void step(const Batch& b) {
+  MIEN_COLD void step(const Batch& b) {
     const Shape out = net_.output_shape().with_batch(b.count);
     const TensorView<const float> inputs(b.inputs.data(), train_.shape().with_batch(b.count));
     TensorView<const float> targets(b.targets.data(), out);

@@ -24,7 +24,7 @@ namespace detail {
 /// Logarithm of a Gamma(alpha, 1) variate, for any alpha > 0, by G. Marsaglia and W. W. Tsang, "A simple method for
 /// generating gamma variables", ACM TOMS 26 (2000). In logarithms, as Gamma(0.01) is usually below the smallest float.
 /// Uses the draws of `random` from `draw` on.
-inline double log_gamma_variate(double alpha, const Random& random, std::uint64_t draw) {
+MIEN_COLD inline double log_gamma_variate(double alpha, const Random& random, std::uint64_t draw) {
   // Gamma(alpha) = Gamma(alpha + 1) * uniform^(1 / alpha) brings alpha below 1 into the method's range.
   const double boost = alpha < 1.0 ? std::log(1.0 - static_cast<double>(random.uniform(draw))) / alpha : 0.0;
   const double d = (alpha < 1.0 ? alpha + 1.0 : alpha) - 1.0 / 3.0;
@@ -81,7 +81,7 @@ MIEN_BODY Batches::Slot& Batches::slot(index_t number) {
   return slots_[static_cast<std::size_t>(number) % slots_.size()];
 }
 
-MIEN_BODY Batches::Batches(const Dataset& dataset, const BatchOptions& options)
+MIEN_COLD MIEN_BODY Batches::Batches(const Dataset& dataset, const BatchOptions& options)
     : dataset_(dataset), options_(options), threads_(options.threads) {
   const auto non_negative = [](const char* field, index_t value) {
     if (value < 0) fail<ArgumentError>({"batches: ", field, " = ", value, " is negative"});
@@ -119,7 +119,7 @@ MIEN_BODY Batches::Batches(const Dataset& dataset, const BatchOptions& options)
 #endif
 }
 
-MIEN_BODY Batches::~Batches() {
+MIEN_COLD MIEN_BODY Batches::~Batches() {
 #if MIEN_HAS_THREADS
   if (!producer_) return;
   {

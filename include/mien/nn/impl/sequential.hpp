@@ -9,7 +9,7 @@
 namespace mien {
 
 template <class T>
-Sequential<T>::Sequential(const Sequential&) = default;
+MIEN_COLD Sequential<T>::Sequential(const Sequential&) = default;
 
 template <class T>
 Sequential<T>::Sequential(Sequential&& other) noexcept
@@ -191,7 +191,7 @@ MIEN_COLD Features Sequential<T>::setup(Features features, Setup& setup) {
 }
 
 template <class T>
-Memory Sequential<T>::memory_of(const Shape& x, int threads, bool keep, Range range) const {
+MIEN_COLD Memory Sequential<T>::memory_of(const Shape& x, int threads, bool keep, Range range) const {
   Memory total;
   std::size_t largest_scratch = 0, largest_activation = 0;
   Shape in = x;
