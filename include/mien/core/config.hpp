@@ -51,7 +51,7 @@
 #define MIEN_BODY inline
 #endif
 
-// Before what runs once for a file, a run or an error: compiled for size, which is sooner done.
+// Before what runs once for a file, a batch, a run or an error: compiled for size, which is sooner done.
 #if defined(__GNUC__)
 #define MIEN_COLD [[gnu::cold]]
 #else
