@@ -145,8 +145,10 @@ MIEN_INLINE inline void winograd_both(const typename WinogradLanes<Lanes>::Vecto
   alignas(64) Vector half[Out * In];
   for (int s = 0; s < In; ++s) {
     Vector column[In], result[Out];
+#pragma GCC unroll 6
     for (int r = 0; r < In; ++r) column[r] = from[In * r + s];
     one(column, result);
+#pragma GCC unroll 6
     for (int r = 0; r < Out; ++r) half[In * r + s] = result[r];
   }
   for (int r = 0; r < Out; ++r) one(half + In * r, to + Out * r);
