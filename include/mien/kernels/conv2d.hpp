@@ -63,10 +63,10 @@ MIEN_COLD std::size_t conv2d_scratch_bytes(ConvPass pass, const ConvGeometry& g,
         if (detail::has_dense_gradients(g)) return detail::DenseGradientScratch<T>(g, blocks, threads, nullptr).bytes;
       }
       const std::size_t bytes = detail::weight_gradients_scratch_bytes<T>(g, blocks, threads);
-      if constexpr (std::is_same_v<T, float>) {
+      if constexpr (std::is_same_v<P, float>) {
         const detail::WinogradGradientPlan winograd(g, blocks);
         if (winograd.fits) {
-          const std::size_t other = detail::WinogradGradientScratch(g, winograd, threads, nullptr).bytes;
+          const std::size_t other = detail::WinogradGradientScratch<T>(g, winograd, threads, nullptr).bytes;
           return other > bytes ? other : bytes;
         }
       }
@@ -145,7 +145,7 @@ void conv2d_backward_weights(const ConvGeometry& g, const T* x, const T* dy, P* 
     if (detail::has_dense_gradients(g))
       return detail::run_dense_gradients(g, blocks, x, dy, dw, dbias, scratch, threads);
   }
-  if constexpr (std::is_same_v<T, float>) {
+  if constexpr (std::is_same_v<P, float>) {
     const detail::WinogradGradientPlan winograd(g, blocks);
     if (winograd.fits && detail::run_winograd_gradients(g, winograd, blocks, x, dy, dw, dbias, scratch, threads))
       return;

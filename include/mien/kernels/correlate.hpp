@@ -69,10 +69,10 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
       correlate_few(c, kernels, x, w, bias, y, memory, threads);
       return true;
     }
-    const GrayPlan<T> gray(c, kernels);
-    if (gray.fits && correlate_gray(c, gray, kernels, x, w, bias, y, memory, threads)) return true;
   }
-  if constexpr (std::is_same_v<S, float>) {
+  const GrayPlan<T> gray(c, kernels);
+  if (gray.fits && correlate_gray(c, gray, kernels, x, w, bias, y, memory, threads)) return true;
+  if constexpr (std::is_same_v<T, float>) {
     const WinogradPlan winograd(c, kernels);
     if (winograd.fits && run_winograd(c, winograd, kernels, x, w, bias, y, memory, threads, packed)) return true;
     if (winograd.fits) packed = {};
@@ -174,8 +174,7 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
         correlate_panel(c, kernels, index, pitch, table, count, group * c.depth, weights, start, sums, sums_pitch);
       }
       if (sums == stage) {
-        for (index_t q = 0; q < count * pixels_each; ++q)
-          for (index_t k = 0; k < valid; ++k) to[q * all_outputs + k] = S(stage[q * panel + k]);
+        for (index_t q = 0; q < count * pixels_each; ++q) copy_values(stage + q * panel, valid, to + q * all_outputs);
       }
     }
   });
@@ -186,8 +185,8 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
 template <class S, class T>
 std::size_t correlation_packed_bytes(Correlation c, const BlockKernels<T>& kernels) {
   flatten_pixels(c);
-  if (std::is_same_v<S, T> && (has_few_pixels(c) || GrayPlan<T>(c, kernels).fits)) return 0;
-  if constexpr (std::is_same_v<S, float>) {
+  if ((std::is_same_v<S, T> && has_few_pixels(c)) || GrayPlan<T>(c, kernels).fits) return 0;
+  if constexpr (std::is_same_v<T, float>) {
     const WinogradPlan winograd(c, kernels);
     if (winograd.fits) return WinogradWeights(winograd, nullptr).bytes;
   }
@@ -205,13 +204,11 @@ MIEN_COLD std::size_t correlation_scratch_bytes(Correlation c, const BlockKernel
   const auto need = [&](std::size_t other) {
     if (other > bytes) bytes = other;
   };
-  if constexpr (std::is_same_v<S, T>) {
-    const GrayPlan<T> gray(c, kernels);
-    if (gray.fits) need(GrayScratch<T>(c, gray, threads, nullptr).bytes);
-  }
-  if constexpr (std::is_same_v<S, float>) {
+  const GrayPlan<T> gray(c, kernels);
+  if (gray.fits) need(GrayScratch<S, T>(c, gray, threads, nullptr).bytes);
+  if constexpr (std::is_same_v<T, float>) {
     const WinogradPlan winograd(c, kernels);
-    if (winograd.fits) need(WinogradScratch(c, winograd, threads, nullptr).bytes);
+    if (winograd.fits) need(WinogradScratch<S>(c, winograd, threads, nullptr).bytes);
   }
   return bytes;
 }

@@ -29,29 +29,32 @@ struct GrayPlan {
   index_t rows, row_pieces, copy_size;
 };
 
-template <class T>
+template <class S, class T>
 struct GrayScratch {
   GrayScratch(const Correlation& c, const GrayPlan<T>& plan, int threads, std::byte* base) {
     Carver carver(base);
     taken = carver.take<int>(threads);
     weights = carver.take<T>(9 * c.outputs);
     copy = carver.take<T>(plan.copy_size * threads);
+    stage_size = std::is_same_v<S, T> ? 0 : c.out_width * BlockKernels<T>::max_panel;
+    stage = carver.take<T>(stage_size * threads);
     bytes = carver.used();
   }
   int* taken;
-  T *weights, *copy;
+  T *weights, *copy, *stage;
+  index_t stage_size;
   std::size_t bytes;
 };
 
 /// As detail::run_correlation, where plan.fits.
-template <class T>
-bool correlate_gray(const Correlation& c, const GrayPlan<T>& plan, const BlockKernels<T>& kernels, const T* x,
-                    const T* w, const T* bias, T* y, std::byte* memory, const Threads& threads) {
-  const GrayScratch<T> scratch(c, plan, threads.count(), memory);
+template <class S, class T>
+bool correlate_gray(const Correlation& c, const GrayPlan<T>& plan, const BlockKernels<T>& kernels, const S* x,
+                    const T* w, const T* bias, S* y, std::byte* memory, const Threads& threads) {
+  const GrayScratch<S, T> scratch(c, plan, threads.count(), memory);
   for (int i = 0; i < threads.count(); ++i) scratch.taken[i] = 0;
   for (index_t first = 0; first < c.outputs;) {
     const index_t panel = kernels.lanes << panel_index(kernels, c.outputs - first);
-    if (!pack_weights<T>(c.layout, w, first, panel, 1, panel, !c.place.is_identity(), scratch.weights + 9 * first))
+    if (!pack_weights<S>(c.layout, w, first, panel, 1, panel, !c.place.is_identity(), scratch.weights + 9 * first))
       return false;
     first += panel;
   }
@@ -66,10 +69,20 @@ bool correlate_gray(const Correlation& c, const GrayPlan<T>& plan, const BlockKe
     for (index_t i = i0; i < i1; ++i)
       for (index_t first = 0; first < c.outputs;) {
         const int index = panel_index(kernels, c.outputs - first);
-        kernels.window[index](copy + (i - i0) * width, width, c.out_width, scratch.weights + 9 * first,
-                              bias != nullptr ? bias + first : zero,
-                              y + (n * c.out_height + i) * c.out_width * c.outputs + first, c.outputs);
-        first += kernels.lanes << index;
+        const index_t panel = kernels.lanes << index;
+        S* to = y + (n * c.out_height + i) * c.out_width * c.outputs + first;
+        const auto run = [&](T* sums, index_t pitch) {
+          kernels.window[index](copy + (i - i0) * width, width, c.out_width, scratch.weights + 9 * first,
+                                bias != nullptr ? bias + first : zero, sums, pitch);
+        };
+        if constexpr (std::is_same_v<S, T>) {
+          run(to, c.outputs);
+        } else {
+          T* sums = scratch.stage + slot.index() * scratch.stage_size;
+          run(sums, panel);
+          for (index_t j = 0; j < c.out_width; ++j) copy_values(sums + j * panel, panel, to + j * c.outputs);
+        }
+        first += panel;
       }
   });
   return true;

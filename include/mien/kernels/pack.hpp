@@ -6,6 +6,7 @@
 
 #include "mien/core/bfloat16.hpp"
 #include "mien/kernels/blocks.hpp"
+#include "mien/kernels/parallel.hpp"
 
 namespace mien::kernels::detail {
 
@@ -15,7 +16,9 @@ inline void copy_values(const S* from, index_t count, T* to) {
   if constexpr (std::is_same_v<S, T>) {
     std::memcpy(to, from, static_cast<std::size_t>(count) * sizeof(T));
   } else {
-    for (index_t i = 0; i < count; ++i) to[i] = T(from[i]);
+    run_vectorized(0, count, [from, to](index_t first, index_t last) MIEN_INLINE {
+      for (index_t i = first; i < last; ++i) to[i] = T(from[i]);
+    });
   }
 }
 

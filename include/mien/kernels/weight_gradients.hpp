@@ -156,7 +156,7 @@ void run_weight_gradients(const ConvGeometry& g, const BlockKernels<T>& kernels,
           dy_strip = to;
           dy_pitch = panel;
           for (index_t p = 0; p < count * (last - i) * ow; ++p, to += panel) {
-            for (index_t k = 0; k < valid; ++k) to[k] = T(dy_from[p * g.filters + k]);
+            copy_values(dy_from + p * g.filters, valid, to);
             for (index_t k = valid; k < panel; ++k) to[k] = T{0};
           }
         }

@@ -1,4 +1,4 @@
-// Forward and backward data of 3x3 windows in float by Winograd's minimal filtering; see winograd_transforms.hpp for
+// Forward and backward data of 3x3 windows by Winograd's minimal filtering, in float; see winograd_transforms.hpp for
 // the formulas and the rounding. Summed over channels the products are one matrix product for each of the 25 or 36
 // elements of a tile, done by the register blocks.
 #pragma once
@@ -90,12 +90,13 @@ struct WinogradWeights {
   std::size_t bytes;
 };
 
+template <class S>
 struct WinogradScratch {
   WinogradScratch(const Correlation& c, const WinogradPlan& plan, int threads, std::byte* base) {
     Carver carver(base);
     taken = carver.take<int>(threads);
     finite = carver.take<bool>(plan.pieces + c.depth);
-    zeros = carver.take<float>(c.depth > plan.outputs ? c.depth : plan.outputs);
+    zeros = carver.take<S>(c.depth);
     bias = carver.take<float>(plan.outputs);
     packed = carver.take<std::byte>(static_cast<index_t>(WinogradWeights(plan, nullptr).bytes));
     input = carver.take<float>(plan.elements * plan.input_plane * threads);
@@ -105,14 +106,16 @@ struct WinogradScratch {
   }
   int* taken;
   bool* finite;
-  float *zeros, *bias, *input, *output;
+  S* zeros;
+  float *bias, *input, *output;
   std::byte* packed;
   const float** table;
   std::size_t bytes;
 };
 
-/// weights[element][panel][c][output of the panel] = G g G', for one channel c. Returns whether all are finite.
-template <int M, int Lanes>
+/// weights[element][panel][c][output of the panel] = G g G', for one channel c, g being w rounded to S. Returns whether
+/// all are finite.
+template <class S, int M, int Lanes>
 MIEN_INLINE inline bool winograd_weights(const Correlation& c, const WinogradPlan& plan,
                                          const BlockKernels<float>& kernels, const float* w, index_t channel,
                                          float* to) {
@@ -126,7 +129,7 @@ MIEN_INLINE inline bool winograd_weights(const Correlation& c, const WinogradPla
       const index_t valid = c.outputs - first - k < Lanes ? c.outputs - first - k : Lanes;
       const float* from = w + (first + k) * c.layout.output + channel * c.layout.depth;
       for (index_t lane = 0; lane < valid; ++lane, from += c.layout.output)
-        for (int t = 0; t < 9; ++t) taps[t][lane] = from[c.layout.flip ? 8 - t : t];
+        for (int t = 0; t < 9; ++t) taps[t][lane] = S(from[c.layout.flip ? 8 - t : t]);
       alignas(64) Vector g[9], u[points * points];
       for (int t = 0; t < 9; ++t) g[t] = *reinterpret_cast<const Vector*>(taps[t]);
       winograd_both<3, points, Lanes>(
@@ -145,9 +148,9 @@ MIEN_INLINE inline bool winograd_weights(const Correlation& c, const WinogradPla
 }
 
 /// The pixels of the tile of x whose first one is (top, left): d[points r + s], or `zeros` where they lie outside.
-template <int Points>
-MIEN_INLINE inline void winograd_pixels(const float* image, index_t height, index_t width, index_t channels,
-                                        index_t top, index_t left, const float* zeros, const float** d) {
+template <int Points, class S>
+MIEN_INLINE inline void winograd_pixels(const S* image, index_t height, index_t width, index_t channels, index_t top,
+                                        index_t left, const S* zeros, const S** d) {
   for (index_t r = 0; r < Points; ++r)
     for (index_t s = 0; s < Points; ++s) {
       const bool inside = top + r >= 0 && top + r < height && left + s >= 0 && left + s < width;
@@ -156,8 +159,8 @@ MIEN_INLINE inline void winograd_pixels(const float* image, index_t height, inde
 }
 
 /// to[element * plane + c] = B' d B for each channel c; depth is a multiple of 16.
-template <int M, int Lanes>
-MIEN_INLINE inline void winograd_input(const float* const* d, index_t depth, float* to, index_t plane) {
+template <int M, int Lanes, class S>
+MIEN_INLINE inline void winograd_input(const S* const* d, index_t depth, float* to, index_t plane) {
   using Vector = typename WinogradLanes<Lanes>::Vector;
   constexpr int points = M + 2;
   for (index_t c = 0; c < depth; c += Lanes) {
@@ -165,7 +168,7 @@ MIEN_INLINE inline void winograd_input(const float* const* d, index_t depth, flo
     for (int s = 0; s < points; ++s) {
       Vector column[points], result[points];
 #pragma GCC unroll 6
-      for (int r = 0; r < points; ++r) column[r] = *reinterpret_cast<const Vector*>(d[points * r + s] + c);
+      for (int r = 0; r < points; ++r) winograd_load<Lanes>(d[points * r + s] + c, column[r]);
       Winograd<M, Lanes>::input(column, result);
 #pragma GCC unroll 6
       for (int r = 0; r < points; ++r) half[points * r + s] = result[r];
@@ -182,9 +185,9 @@ MIEN_INLINE inline void winograd_input(const float* const* d, index_t depth, flo
 
 /// y[M r + s][k] = (A' m A) + bias for each output k, m being elements `plane` apart; outputs is a multiple of 16.
 /// Returns whether all are finite.
-template <int M, int Lanes>
+template <int M, int Lanes, class S>
 MIEN_INLINE inline bool winograd_output(const float* m, index_t plane, const float* bias, index_t outputs,
-                                        float* const* y) {
+                                        S* const* y) {
   using Vector = typename WinogradLanes<Lanes>::Vector;
   constexpr int points = M + 2;
   Vector check{};
@@ -205,7 +208,7 @@ MIEN_INLINE inline bool winograd_output(const float* m, index_t plane, const flo
 #pragma GCC unroll 6
       for (int s = 0; s < M; ++s) {
         result[s] += start;
-        *reinterpret_cast<Vector*>(y[M * r + s] + k) = result[s];
+        winograd_store<Lanes>(result[s], y[M * r + s] + k);
         check += result[s] * 0.0f;
       }
     }
@@ -217,20 +220,21 @@ MIEN_INLINE inline bool winograd_output(const float* m, index_t plane, const flo
 
 /// Runs the correlation. False, with y in any state, where a result is not finite: then inputs were not, or a sum of
 /// the transformation overflowed, and only the direct way tells.
-inline bool run_winograd(const Correlation& c, const WinogradPlan& plan, const BlockKernels<float>& kernels,
-                         const float* x, const float* w, const float* bias, float* y, std::byte* memory,
-                         const Threads& threads, PackedWeights packed) {
-  const WinogradScratch scratch(c, plan, threads.count(), memory);
+template <class S>
+bool run_winograd(const Correlation& c, const WinogradPlan& plan, const BlockKernels<float>& kernels, const S* x,
+                  const float* w, const float* bias, S* y, std::byte* memory, const Threads& threads,
+                  PackedWeights packed) {
+  const WinogradScratch<S> scratch(c, plan, threads.count(), memory);
   for (int i = 0; i < threads.count(); ++i) scratch.taken[i] = 0;
   for (index_t k = 0; k < plan.outputs; ++k) scratch.bias[k] = bias != nullptr && k < c.outputs ? bias[k] : 0.0f;
-  for (index_t k = 0; k < (c.depth > plan.outputs ? c.depth : plan.outputs); ++k) scratch.zeros[k] = 0.0f;
+  for (index_t k = 0; k < c.depth; ++k) scratch.zeros[k] = S(0.0f);
 
   const WinogradWeights transformed(plan, packed.memory != nullptr ? packed.memory : scratch.packed);
   if (!packed.ready) {
     with_tile(plan, [&](auto m) {
       threads.parallel_for(c.depth, [&](index_t channel) {
         run_lanes(kernels.lanes, channel, channel + 1, [&](auto lanes, index_t at, index_t) MIEN_INLINE {
-          scratch.finite[at] = winograd_weights<m(), lanes()>(c, plan, kernels, w, at, transformed.weights);
+          scratch.finite[at] = winograd_weights<S, m(), lanes()>(c, plan, kernels, w, at, transformed.weights);
         });
       });
     });
@@ -255,7 +259,7 @@ inline bool run_winograd(const Correlation& c, const WinogradPlan& plan, const B
         constexpr int size = m();
         for (index_t t = begin; t < end; ++t) {
           const index_t n = (first + t) / per_image, tile = (first + t) % per_image;
-          const float* pixels[(size + 2) * (size + 2)];
+          const S* pixels[(size + 2) * (size + 2)];
           winograd_pixels<size + 2>(x + n * p.height * p.width * p.channels, p.height, p.width, p.channels,
                                     tile / plan.tile_columns * size - p.offset_h,
                                     tile % plan.tile_columns * size - p.offset_w, scratch.zeros, pixels);
@@ -293,13 +297,13 @@ inline bool run_winograd(const Correlation& c, const WinogradPlan& plan, const B
         for (index_t t = begin; t < end; ++t) {
           const index_t n = (first + t) / per_image, tile = (first + t) % per_image;
           const index_t i = tile / plan.tile_columns * size, j = tile % plan.tile_columns * size;
-          float* to[size * size];
+          S* to[size * size];
           // What lies outside the image goes into an element of the products that is not needed any more.
           for (index_t r = 0; r < size; ++r)
             for (index_t s = 0; s < size; ++s)
               to[size * r + s] = i + r < c.out_height && j + s < c.out_width
                                      ? y + ((n * c.out_height + i + r) * c.out_width + j + s) * c.outputs
-                                     : input;
+                                     : reinterpret_cast<S*>(input);
           finite = winograd_output<size, lanes()>(output + t * plan.outputs, plan.output_plane, scratch.bias, c.outputs,
                                                   to) &&
                    finite;

@@ -1,4 +1,4 @@
-// Backward weights of 3x3 windows in float by Winograd's minimal filtering: dW = A' [sum over tiles of (G g G') *
+// Backward weights of 3x3 windows by Winograd's minimal filtering, in float: dW = A' [sum over tiles of (G g G') *
 // (B' d B)] A with g the gradients of a tile's outputs and d its input pixels; see winograd_transforms.hpp for the
 // formulas and the rounding.
 #pragma once
@@ -39,12 +39,13 @@ struct WinogradGradientPlan {
   index_t parts = 0, piece_tiles = 0, x_plane = 0, dy_plane = 0, sums_plane = 0, part_values = 0;
 };
 
+template <class S>
 struct WinogradGradientScratch {
   WinogradGradientScratch(const ConvGeometry& g, const WinogradGradientPlan& plan, int threads, std::byte* base) {
     Carver carver(base);
     taken = carver.take<int>(threads);
     finite = carver.take<bool>(g.channels);
-    zeros = carver.take<float>(g.channels > g.filters ? g.channels : g.filters);
+    zeros = carver.take<S>(g.channels > g.filters ? g.channels : g.filters);
     sums = carver.take<float>(plan.part_values * plan.parts);
     x = carver.take<float>(plan.forward.elements * plan.x_plane * threads);
     dy = carver.take<float>(plan.forward.elements * plan.dy_plane * threads);
@@ -52,14 +53,15 @@ struct WinogradGradientScratch {
   }
   int* taken;
   bool* finite;
-  float *zeros, *sums, *x, *dy;
+  S* zeros;
+  float *sums, *x, *dy;
   std::size_t bytes;
 };
 
 /// to[element * plane + k] = G g G' for each filter k, g[M r + s] being the gradients; filters is a multiple of Lanes.
 /// Adds their sum to bias[k].
-template <int M, int Lanes>
-MIEN_INLINE inline void winograd_gradient_input(const float* const* g, index_t filters, float* to, index_t plane,
+template <int M, int Lanes, class S>
+MIEN_INLINE inline void winograd_gradient_input(const S* const* g, index_t filters, float* to, index_t plane,
                                                 float* bias) {
   using Vector = typename WinogradLanes<Lanes>::Vector;
   constexpr int points = M + 2;
@@ -70,7 +72,7 @@ MIEN_INLINE inline void winograd_gradient_input(const float* const* g, index_t f
       Vector column[M], result[points];
 #pragma GCC unroll 6
       for (int r = 0; r < M; ++r) {
-        column[r] = *reinterpret_cast<const Vector*>(g[M * r + s] + k);
+        winograd_load<Lanes>(g[M * r + s] + k, column[r]);
         sum += column[r];
       }
       Winograd<M, Lanes>::template window<M>(column, result);
@@ -120,13 +122,14 @@ MIEN_INLINE inline bool winograd_gradient_output(const ConvGeometry& g, const Wi
 
 /// Assigns dw (OIHW) and dbias, either of which may be null. False where a result is not finite: then only the direct
 /// way tells which are.
-inline bool run_winograd_gradients(const ConvGeometry& g, const WinogradGradientPlan& plan,
-                                   const BlockKernels<float>& kernels, const float* x, const float* dy, float* dw,
-                                   float* dbias, std::byte* memory, const Threads& threads) {
-  const WinogradGradientScratch scratch(g, plan, threads.count(), memory);
+template <class S>
+bool run_winograd_gradients(const ConvGeometry& g, const WinogradGradientPlan& plan, const BlockKernels<float>& kernels,
+                            const S* x, const S* dy, float* dw, float* dbias, std::byte* memory,
+                            const Threads& threads) {
+  const WinogradGradientScratch<S> scratch(g, plan, threads.count(), memory);
   for (int i = 0; i < threads.count(); ++i) scratch.taken[i] = 0;
   const index_t channels = g.channels, filters = g.filters, oh = g.out_height(), ow = g.out_width();
-  for (index_t k = 0; k < (channels > filters ? channels : filters); ++k) scratch.zeros[k] = 0.0f;
+  for (index_t k = 0; k < (channels > filters ? channels : filters); ++k) scratch.zeros[k] = S(0.0f);
   const index_t columns = plan.forward.tile_columns, per_image = plan.forward.tile_rows * columns;
 
   threads.parallel_for(plan.parts, [&](index_t part) {
@@ -145,11 +148,11 @@ inline bool run_winograd_gradients(const ConvGeometry& g, const WinogradGradient
           for (index_t t = from; t < to; ++t) {
             const index_t n = (first + t) / per_image, tile = (first + t) % per_image;
             const index_t i = tile / columns * size, j = tile % columns * size;
-            const float* pixels[(size + 2) * (size + 2)];
+            const S* pixels[(size + 2) * (size + 2)];
             winograd_pixels<size + 2>(x + n * g.height * g.width * channels, g.height, g.width, channels, i - g.pad_top,
                                       j - g.pad_left, scratch.zeros, pixels);
             winograd_input<size, lanes()>(pixels, channels, v + t * channels, plan.x_plane);
-            const float* gradients[size * size];
+            const S* gradients[size * size];
             winograd_pixels<size>(dy + n * oh * ow * filters, oh, ow, filters, i, j, scratch.zeros, gradients);
             winograd_gradient_input<size, lanes()>(gradients, filters, d + t * filters, plan.dy_plane, bias);
           }
