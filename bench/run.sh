@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
 # Measures mien beside its peers and rewrites bench/RESULTS.md.
 #
-#   bench/run.sh [--quick] [PART...]
+#   bench/run.sh [--quick] [--output FILE] [PART...]
 #
 # Parts: convolution layers eigen (beside oneDNN and Eigen), training inference memory epoch augmentation threads flags
 # (bench/peers/compare.py), compile (bench/compile_time.sh), cascade (beside OpenCV, where that is installed). All of
 # them without arguments, on a machine that has nothing else to do. What a part has measured is kept
 # in build-bench/results, so parts can be repeated one by one; RESULTS.md is made of all that lies there.
+#
+# --output names another file, seen from the project's root, for a machine of another kind: bench/RESULTS-avx512.md is of
+# one without AMX.
 #
 # --quick takes 3 turns instead of 15, and shorter ones: to see whether everything works, not for its figures.
 #
@@ -14,15 +17,17 @@
 # own, build-bench/python. MIEN_PYTHON names a Python that has them already (torch, onnx, onnxscript, onnxruntime).
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
-quick=0
+quick=0 output=bench/RESULTS.md
 parts=()
-for argument in "$@"; do
-  case $argument in
+while [ $# -gt 0 ]; do
+  case $1 in
     --quick) quick=1 ;;
+    --output) output=${2:?"--output FILE"} && shift ;;
     convolution | layers | eigen | training | inference | memory | epoch | augmentation | threads | flags | compile | cascade)
-      parts+=("$argument") ;;
+      parts+=("$1") ;;
     *) sed -n '2,/^set/{/^#/p}' bench/run.sh >&2 && exit 2 ;;
   esac
+  shift
 done
 [ ${#parts[@]} -gt 0 ] ||
   parts=(convolution layers eigen training inference memory epoch augmentation threads flags compile cascade)
@@ -164,7 +169,7 @@ for part in "${parts[@]}"; do
         mv "$results/new.json" "$results/peers-$part.json" || failed "$part"
       ;;
   esac
-  python3 bench/peers/report.py "$results" bench/RESULTS.md || failed report
+  python3 bench/peers/report.py "$results" "$output" || failed report
 done
-say "Results: bench/RESULTS.md"
+say "Results: $output"
 exit $status

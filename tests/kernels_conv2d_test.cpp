@@ -384,9 +384,9 @@ void compare_winograd(Isa isa, int count) {
     const double factor =
         plan.tile == 3 ? kernels::detail::Winograd<3, 8>::bound_factor : kernels::detail::Winograd<4, 8>::bound_factor;
     auto x = random_values<T>(dice, g.input_size());
-    const auto w = random_values<float>(dice, g.weight_size());
+    auto w = random_values<float>(dice, g.weight_size());
     const auto b = random_values<float>(dice, g.filters);
-    const auto dy = random_values<T>(dice, g.output_size());
+    auto dy = random_values<T>(dice, g.output_size());
     const Results<T> one = run_all<T>(g, x, w, b.data(), dy, 1, isa);
     const Results<T> many = run_all<T>(g, x, w, b.data(), dy, 3, isa);
     CHECK(same_bytes(one.y, many.y));
@@ -435,11 +435,15 @@ void compare_winograd(Isa isa, int count) {
     }
     // Values that are not finite stay where the plain loops have them.
     if (i % 4 == 0) {
-      x[static_cast<std::size_t>(dice(0, g.input_size() - 1))] =
-          T(i % 8 == 0 ? std::numeric_limits<float>::infinity() : std::numeric_limits<float>::quiet_NaN());
+      const float value = i % 8 == 0 ? std::numeric_limits<float>::infinity() : std::numeric_limits<float>::quiet_NaN();
+      if (i % 3 == 0) x[static_cast<std::size_t>(dice(0, g.input_size() - 1))] = T(value);
+      if (i % 3 == 1) w[static_cast<std::size_t>(dice(0, g.weight_size() - 1))] = value;
+      if (i % 3 == 2) dy[static_cast<std::size_t>(dice(0, g.output_size() - 1))] = T(value);
       const Results<T> special = run_all<T>(g, x, w, b.data(), dy, 1, isa);
       reference::conv2d_forward<T>(g, x.data(), w.data(), b.data(), truth.data());
       CHECK(kinds(special.y) == kinds(truth));
+      reference::conv2d_backward_data<T>(g, dy.data(), w.data(), truth_dx.data());
+      CHECK(kinds(special.dx) == kinds(truth_dx));
       reference::conv2d_backward_weights<T>(g, x.data(), dy.data(), truth_dw.data(), truth_dbias.data());
       CHECK(kinds(special.dw) == kinds(truth_dw));
       CHECK(kinds(special.dbias) == kinds(truth_dbias));
@@ -527,6 +531,21 @@ TEST_CASE("convolution agrees with the plain loops, AMX, rows of images side by 
     return g;
   });
   if (cpu_isa() >= Isa::amx) CHECK(several > 3);
+}
+
+TEST_CASE("convolution agrees with the plain loops, AMX, few and large images, whose weight gradients take no tiles") {
+  compare_with_reference<bfloat16>(Isa::amx, 3, [](Dice& dice, int) {
+    ConvGeometry g;
+    g.batch = dice(6, 7);
+    g.height = g.width = dice(30, 33);
+    g.channels = 16 * dice(1, 2);
+    g.filters = 16 * dice(1, 3);
+    g.kernel_h = g.kernel_w = 3;
+    g.pad_top = g.pad_left = g.pad_bottom = g.pad_right = dice(0, 1);
+    CHECK(!kernels::detail::amx::has_tile_gradients(g));
+    CHECK(kernels::detail::WinogradGradientPlan(g, kernels::detail::pick_blocks<float>(Isa::amx)).fits);
+    return g;
+  });
 }
 
 TEST_CASE("convolution agrees with the plain loops, AMX, unpadded images read where they stand") {

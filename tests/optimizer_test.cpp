@@ -3,9 +3,11 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <map>
+#include <utility>
 
 #include "mien/core/random.hpp"
 #include "optimizer_golden.hpp"
@@ -307,6 +309,35 @@ TEST_CASE("optimizers: large parameters, bit-identical for 1, 2, 3 and 8 threads
     }
     CHECK(worst < 1e-6);
   }
+}
+
+TEST_CASE("optimizers: what a dead unit leaves behind becomes zero, not subnormal") {
+#ifndef __x86_64__
+  MESSAGE("skipped: only x86 is slowed down by subnormal numbers");
+#else
+  std::vector<Parameter<float>> parameters;
+  parameters.push_back({"weight", Role::weight, {}, false, Tensor<float>({1000})});
+  for (float& value : parameters[0].value) value = 1;
+  Tensor<float> gradient(Shape{1000});
+  const std::vector<TensorView<float>> views{gradient.view()};
+  for (const Optimizer& optimizer : {Optimizer(Sgd{{.momentum = 0.9f}}), Optimizer(Adam{{.weight_decay = 1e-6f}})}) {
+    for (const int count : {1, 2}) {
+      const Threads threads(count);
+      OptimizerState<float> state(optimizer, parameters);
+      for (float& g : gradient) g = 1;
+      state.step(parameters, views, 1e-3f, threads);
+      for (float& g : gradient) g = 0;
+      for (int s = 0; s < 5000; ++s) state.step(parameters, views, 1e-3f, threads);
+      int subnormal = 0, values = 0;
+      const auto look = [&](const std::string&, TensorView<const float> tensor) {
+        for (index_t i = 0; i < tensor.size(); ++i, ++values) subnormal += std::fpclassify(tensor[i]) == FP_SUBNORMAL;
+      };
+      std::as_const(state).for_each_tensor(look);
+      CHECK(values > 0);
+      CHECK(subnormal == 0);
+    }
+  }
+#endif
 }
 
 TEST_CASE("optimizers: gradients of statistics are not taken, and nothing is trained twice") {

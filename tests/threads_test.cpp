@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <limits>
 #include <mutex>
 #include <set>
 #include <stdexcept>
@@ -96,4 +97,31 @@ TEST_CASE("threads: counts out of range are refused, and zero means all cores") 
   CHECK_THROWS_AS(Threads(-1), ArgumentError);
   CHECK_THROWS_AS(Threads(1025), ArgumentError);
   CHECK(Threads(0).count() >= 1);
+}
+
+TEST_CASE("threads: subnormal numbers are zeros inside, and what they were outside") {
+#ifndef __x86_64__
+  MESSAGE("skipped: only x86 is slowed down by subnormal numbers");
+#else
+  volatile float smallest = std::numeric_limits<float>::denorm_min(), normal = std::numeric_limits<float>::min();
+  const auto operand = [&] { return smallest * 4.0f == 0.0f; };
+  const auto result = [&] { return normal * 0.25f == 0.0f; };
+  for (int count : {1, 3}) {
+    const Threads threads(count);
+    for (index_t n : {1, 50}) {
+      std::atomic<int> zeros{0};
+      threads.parallel_for(n, [&](index_t) {
+        zeros += operand() + result();
+        threads.parallel_for(2, [&](index_t) {});
+        zeros += operand() + result();
+      });
+      CHECK(zeros == 4 * n);
+      CHECK(!operand());
+      CHECK(!result());
+    }
+    CHECK_THROWS(threads.parallel_for(3, [](index_t) { throw 1; }));
+    CHECK(!operand());
+    CHECK(!result());
+  }
+#endif
 }

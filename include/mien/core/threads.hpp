@@ -18,6 +18,9 @@ namespace mien {
 /// i is not determined, so results are bit-identical for any thread count as long as `f(i)` writes only what belongs to
 /// i: callers cut work into pieces that do not depend on the thread count and reduce the pieces in order.
 ///
+/// On x86-64, `f` reads and writes subnormal numbers as zeros, in the calling thread too: they slow training up to
+/// threefold. Its floating-point environment is as before when parallel_for returns.
+///
 /// One parallel_for runs at a time: a call from inside another one's `f`, or from a second thread while the pool is
 /// busy, runs in the calling thread alone. An exception thrown by `f` is rethrown in the caller (the first one by time;
 /// the other pieces may or may not have run).

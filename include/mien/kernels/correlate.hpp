@@ -173,9 +173,7 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
       } else {
         correlate_panel(c, kernels, index, pitch, table, count, group * c.depth, weights, start, sums, sums_pitch);
       }
-      if (sums == stage) {
-        for (index_t q = 0; q < count * pixels_each; ++q) copy_values(stage + q * panel, valid, to + q * all_outputs);
-      }
+      if (sums == stage) copy_rows(stage, panel, count * pixels_each, valid, to, all_outputs);
     }
   });
   return true;

@@ -2,6 +2,8 @@
 // leave no time for segments and tables of pixels; here neighbouring pixels share one pointer, and a row of y one pass.
 #pragma once
 
+#include <type_traits>
+
 #include "mien/core/threads.hpp"
 #include "mien/kernels/correlate_pixels.hpp"
 #include "mien/kernels/scratch.hpp"
@@ -80,7 +82,7 @@ bool correlate_gray(const Correlation& c, const GrayPlan<T>& plan, const BlockKe
         } else {
           T* sums = scratch.stage + slot.index() * scratch.stage_size;
           run(sums, panel);
-          for (index_t j = 0; j < c.out_width; ++j) copy_values(sums + j * panel, panel, to + j * c.outputs);
+          copy_rows(sums, panel, c.out_width, panel, to, c.outputs);
         }
         first += panel;
       }

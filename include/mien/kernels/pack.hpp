@@ -16,8 +16,22 @@ inline void copy_values(const S* from, index_t count, T* to) {
   if constexpr (std::is_same_v<S, T>) {
     std::memcpy(to, from, static_cast<std::size_t>(count) * sizeof(T));
   } else {
-    run_vectorized(0, count, [from, to](index_t first, index_t last) MIEN_INLINE {
+    run_widest(0, count, [from, to](index_t first, index_t last) MIEN_INLINE {
       for (index_t i = first; i < last; ++i) to[i] = T(from[i]);
+    });
+  }
+}
+
+/// to[r * to_pitch + i] = from[r * from_pitch + i], converted, for r below rows and i below count.
+template <class S, class T>
+inline void copy_rows(const S* from, index_t from_pitch, index_t rows, index_t count, T* to, index_t to_pitch) {
+  if (from_pitch == count && to_pitch == count) return copy_values(from, rows * count, to);
+  if constexpr (std::is_same_v<S, T>) {
+    for (index_t r = 0; r < rows; ++r) copy_values(from + r * from_pitch, count, to + r * to_pitch);
+  } else {
+    run_widest(0, rows, [=](index_t first, index_t last) MIEN_INLINE {
+      for (index_t r = first; r < last; ++r)
+        for (index_t i = 0; i < count; ++i) to[r * to_pitch + i] = T(from[r * from_pitch + i]);
     });
   }
 }

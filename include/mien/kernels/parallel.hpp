@@ -2,8 +2,8 @@
 // target.
 //
 // The body of a loop is a lambda marked MIEN_INLINE. It is inlined into a copy of the loop for each target, so that a
-// build without machine flags still gets 64-byte vectors where the machine has them. These loops are bound by memory
-// traffic, so AVX2 in between would gain little for what it costs to compile.
+// build without machine flags still gets 64-byte vectors where the machine has them. Most of these loops are bound by
+// memory traffic, so AVX2 in between would gain little for what it costs to compile; run_widest() has it.
 #pragma once
 
 #include <type_traits>
@@ -69,6 +69,15 @@ void run_vectorized(index_t first, index_t last, const F& f) {
   if (cpu_isa() >= Isa::avx512) return detail::run_avx512(first, last, f);
 #endif
   detail::run_portable(first, last, f);
+}
+
+/// The same, compiled for AVX2 too.
+template <class F>
+void run_widest(index_t first, index_t last, const F& f) {
+#if MIEN_HAS_X86_KERNELS
+  if (cpu_isa() == Isa::avx2) return detail::run_avx2(first, last, f);
+#endif
+  run_vectorized(first, last, f);
 }
 
 /// Calls f(first, last), a MIEN_INLINE lambda holding a loop, on the pieces of [0, n) of `piece` each (the last one may

@@ -155,10 +155,10 @@ void run_weight_gradients(const ConvGeometry& g, const BlockKernels<T>& kernels,
           T* to = scratch.dy + slot.index() * scratch.dy_size;
           dy_strip = to;
           dy_pitch = panel;
-          for (index_t p = 0; p < count * (last - i) * ow; ++p, to += panel) {
-            copy_values(dy_from + p * g.filters, valid, to);
-            for (index_t k = valid; k < panel; ++k) to[k] = T{0};
-          }
+          const index_t pixels = count * (last - i) * ow;
+          copy_rows(dy_from, g.filters, pixels, valid, to, panel);
+          for (index_t p = 0; valid < panel && p < pixels; ++p)
+            for (index_t k = valid; k < panel; ++k) to[p * panel + k] = T{0};
         }
         index_t x_first = 0, x_image = image;
         const T* x_strip = nullptr;

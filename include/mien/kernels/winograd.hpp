@@ -62,6 +62,8 @@ struct WinogradPlan {
     input_plane = winograd_plane(piece_tiles * c.depth);
     output_plane = winograd_plane((piece_tiles + BlockKernels<float>::max_pixels) * outputs);
     weight_plane = winograd_plane(c.depth * outputs);
+    // What lies outside an image is written over transformed input.
+    if (outputs > elements * input_plane) fits = false;
   }
 
   bool fits = false;
@@ -168,7 +170,7 @@ MIEN_INLINE inline void winograd_input(const S* const* d, index_t depth, float* 
     for (int s = 0; s < points; ++s) {
       Vector column[points], result[points];
 #pragma GCC unroll 6
-      for (int r = 0; r < points; ++r) winograd_load<Lanes>(d[points * r + s] + c, column[r]);
+      for (int r = 0; r < points; ++r) winograd_load<Lanes>(d[points * r + s] + c, column + r);
       Winograd<M, Lanes>::input(column, result);
 #pragma GCC unroll 6
       for (int r = 0; r < points; ++r) half[points * r + s] = result[r];
@@ -208,7 +210,7 @@ MIEN_INLINE inline bool winograd_output(const float* m, index_t plane, const flo
 #pragma GCC unroll 6
       for (int s = 0; s < M; ++s) {
         result[s] += start;
-        winograd_store<Lanes>(result[s], y[M * r + s] + k);
+        winograd_store<Lanes>(result + s, y[M * r + s] + k);
         check += result[s] * 0.0f;
       }
     }

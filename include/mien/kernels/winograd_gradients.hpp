@@ -72,7 +72,7 @@ MIEN_INLINE inline void winograd_gradient_input(const S* const* g, index_t filte
       Vector column[M], result[points];
 #pragma GCC unroll 6
       for (int r = 0; r < M; ++r) {
-        winograd_load<Lanes>(g[M * r + s] + k, column[r]);
+        winograd_load<Lanes>(g[M * r + s] + k, column + r);
         sum += column[r];
       }
       Winograd<M, Lanes>::template window<M>(column, result);

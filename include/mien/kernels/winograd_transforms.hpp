@@ -30,7 +30,7 @@
 namespace mien::kernels::detail {
 
 /// Floats of one register, and as many bfloat16; anywhere in memory, which GCC forgets where the type is an argument of
-/// a template, or deduced.
+/// a template or deduced, and clang behind a reference.
 template <int Lanes>
 struct WinogradLanes;
 
@@ -48,27 +48,27 @@ struct WinogradLanes<8> {
   using Halves __attribute__((vector_size(16), aligned(2), may_alias)) = std::uint16_t;
 };
 
-/// `to` = Lanes values from `from` on.
+/// *to = Lanes values from `from` on.
 template <int Lanes>
-MIEN_INLINE inline void winograd_load(const float* from, typename WinogradLanes<Lanes>::Vector& to) {
-  to = *reinterpret_cast<const typename WinogradLanes<Lanes>::Vector*>(from);
+MIEN_INLINE inline void winograd_load(const float* from, typename WinogradLanes<Lanes>::Vector* to) {
+  *to = *reinterpret_cast<const typename WinogradLanes<Lanes>::Vector*>(from);
 }
 template <int Lanes>
-MIEN_INLINE inline void winograd_load(const bfloat16* from, typename WinogradLanes<Lanes>::Vector& to) {
+MIEN_INLINE inline void winograd_load(const bfloat16* from, typename WinogradLanes<Lanes>::Vector* to) {
   using Lane = WinogradLanes<Lanes>;
   const auto bits = __builtin_convertvector(*reinterpret_cast<const typename Lane::Halves*>(from), typename Lane::Bits);
-  to = reinterpret_cast<typename Lane::Vector>(bits << 16);
+  *to = reinterpret_cast<typename Lane::Vector>(bits << 16);
 }
 
-/// to[0..Lanes) = the finite `value`, rounded to nearest even.
+/// to[0..Lanes) = the finite *value, rounded to nearest even.
 template <int Lanes>
-MIEN_INLINE inline void winograd_store(const typename WinogradLanes<Lanes>::Vector& value, float* to) {
-  *reinterpret_cast<typename WinogradLanes<Lanes>::Vector*>(to) = value;
+MIEN_INLINE inline void winograd_store(const typename WinogradLanes<Lanes>::Vector* value, float* to) {
+  *reinterpret_cast<typename WinogradLanes<Lanes>::Vector*>(to) = *value;
 }
 template <int Lanes>
-MIEN_INLINE inline void winograd_store(const typename WinogradLanes<Lanes>::Vector& value, bfloat16* to) {
+MIEN_INLINE inline void winograd_store(const typename WinogradLanes<Lanes>::Vector* value, bfloat16* to) {
   using Halves = typename WinogradLanes<Lanes>::Halves;
-  const auto bits = reinterpret_cast<typename WinogradLanes<Lanes>::Bits>(value);
+  const auto bits = reinterpret_cast<typename WinogradLanes<Lanes>::Bits>(*value);
   *reinterpret_cast<Halves*>(to) = __builtin_convertvector((bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16, Halves);
 }
 

@@ -14,6 +14,36 @@
 
 namespace mien {
 
+namespace detail {
+
+/// While it lives, its thread reads and writes subnormal numbers as zeros. x86 handles each of them in some hundred
+/// cycles, and in training they come to stay: what decays by a tenth a step, as an optimizer's means of a dead unit's
+/// gradients do, ends at a few times the smallest one, where a tenth is rounded away.
+class FlushSubnormals {
+ public:
+#if defined(__x86_64__)
+  FlushSubnormals() : added_(flush & ~__builtin_ia32_stmxcsr()) {
+    if (added_ != 0) __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() | added_);
+  }
+  ~FlushSubnormals() {
+    if (added_ != 0) __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() & ~added_);
+  }
+
+ private:
+  static constexpr unsigned flush = 0x8040;  // results (FTZ) and operands (DAZ), in MXCSR
+  unsigned added_;
+#else
+  FlushSubnormals() {}
+  ~FlushSubnormals() {}
+
+#endif
+ public:
+  FlushSubnormals(const FlushSubnormals&) = delete;
+  FlushSubnormals& operator=(const FlushSubnormals&) = delete;
+};
+
+}  // namespace detail
+
 #if MIEN_HAS_THREADS
 
 struct Threads::Pool {
@@ -63,6 +93,7 @@ struct Threads::Pool {
   }
 
   void loop() {
+    const detail::FlushSubnormals flush;
     for (std::uint32_t seen = 0;; ++seen) {
       await_change(generation, seen);
       if (stop) return;
@@ -95,6 +126,7 @@ MIEN_BODY Threads::~Threads() {
 }
 
 MIEN_BODY void Threads::run(index_t n, Call call, void* object) const {
+  const detail::FlushSubnormals flush;
   if (!pool_ || n < 2 || pool_->busy.exchange(true)) {
     for (index_t i = 0; i < n; ++i) call(object, i);
     return;
@@ -120,6 +152,7 @@ MIEN_BODY void Threads::run(index_t n, Call call, void* object) const {
 MIEN_BODY Threads::Threads(int) {}
 MIEN_BODY Threads::~Threads() {}
 MIEN_BODY void Threads::run(index_t n, Call call, void* object) const {
+  const detail::FlushSubnormals flush;
   for (index_t i = 0; i < n; ++i) call(object, i);
 }
 
