@@ -8,8 +8,7 @@
 # them without arguments, on a machine that has nothing else to do. What a part has measured is kept
 # in build-bench/results, so parts can be repeated one by one; RESULTS.md is made of all that lies there.
 #
-# --output names another file, seen from the project's root, for a machine of another kind: bench/RESULTS-avx512.md is of
-# one without AMX.
+# --output names another file, seen from the project's root, for a machine of another kind.
 #
 # --quick takes 3 turns instead of 15, and shorter ones: to see whether everything works, not for its figures.
 #
