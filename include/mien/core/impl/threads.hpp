@@ -21,25 +21,26 @@ namespace detail {
 /// gradients do, ends at a few times the smallest one, where a tenth is rounded away.
 class FlushSubnormals {
  public:
-#if defined(__x86_64__)
-  FlushSubnormals() : added_(flush & ~__builtin_ia32_stmxcsr()) {
-    if (added_ != 0) __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() | added_);
+  FlushSubnormals() : added_(flush & ~mode()) {
+    if (added_ != 0) set_mode(mode() | added_);
   }
   ~FlushSubnormals() {
-    if (added_ != 0) __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() & ~added_);
+    if (added_ != 0) set_mode(mode() & ~added_);
   }
-
- private:
-  static constexpr unsigned flush = 0x8040;  // results (FTZ) and operands (DAZ), in MXCSR
-  unsigned added_;
-#else
-  FlushSubnormals() {}
-  ~FlushSubnormals() {}
-
-#endif
- public:
   FlushSubnormals(const FlushSubnormals&) = delete;
   FlushSubnormals& operator=(const FlushSubnormals&) = delete;
+
+ private:
+#if defined(__x86_64__)
+  static constexpr unsigned flush = 0x8040;  // results (FTZ) and operands (DAZ), in MXCSR
+  static unsigned mode() { return __builtin_ia32_stmxcsr(); }
+  static void set_mode(unsigned mode) { __builtin_ia32_ldmxcsr(mode); }
+#else
+  static constexpr unsigned flush = 0;
+  static unsigned mode() { return 0; }
+  static void set_mode(unsigned) {}
+#endif
+  unsigned added_;
 };
 
 }  // namespace detail
