@@ -363,6 +363,7 @@ void compare_winograd(Isa isa, int count) {
   Dice dice{static_cast<std::uint64_t>(isa) * 31};
   const double seen = 4e-6 + limits<T>.store;
   int taken[5] = {};  // by the size of a tile
+  int grouped = 0;    // weight gradients by groups of filters
   for (int i = 0; i < count; ++i) {
     ConvGeometry g;
     const bool small = i % 3 == 0;  // tiles of 3x3 fit these best
@@ -381,6 +382,8 @@ void compare_winograd(Isa isa, int count) {
     const kernels::detail::WinogradPlan plan(kernels::detail::forward_correlation(g),
                                              kernels::detail::pick_blocks<float>(isa));
     ++taken[plan.tile];
+    const kernels::detail::WinogradGradientPlan gradients(g, kernels::detail::pick_blocks<float>(isa));
+    grouped += gradients.fits && gradients.groups > 1;
     const double factor =
         plan.tile == 3 ? kernels::detail::Winograd<3, 8>::bound_factor : kernels::detail::Winograd<4, 8>::bound_factor;
     auto x = random_values<T>(dice, g.input_size());
@@ -452,6 +455,7 @@ void compare_winograd(Isa isa, int count) {
   CHECK(taken[3] > 0);
   CHECK(taken[4] > 0);
   CHECK(taken[3] + taken[4] > count / 2);
+  CHECK(grouped > 0);
 }
 
 /// How many shapes are tried: under sanitizers, which find what any of them shows and slow the plain loops most, a

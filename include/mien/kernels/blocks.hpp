@@ -35,11 +35,13 @@ struct BlockKernels {
   /// Pixels that one call of correlate[i] computes; at most max_pixels.
   index_t pixels[3] = {};
   /// out[p][0..panel) = start + sum over segments and their elements c of pixels[p][segment.x + c] *
-  /// w[segment.w + c * panel][0..panel). `start` is one panel for all pixels, or null: then out[p] itself.
+  /// w[segment.w + c * panel][0..panel). `start` is one panel for all pixels, or null: then out[p] itself. The widest
+  /// loop fetches 64 bytes from `ahead` on into the second cache for each c: weights that are needed soon.
   void (*correlate[3])(const T* const* pixels, const Segment* segments, index_t count, const T* w, const T* start,
-                       T* const* out) = {};
+                       T* const* out, const T* ahead) = {};
   /// sum[j][0..panel) += (or =, see WeightsBlock::start) sum over pixels of x[pixel][j] * dy[pixel][0..panel), for
-  /// sizes[i] values j; the last is 1.
+  /// sizes[i] values j; the last is 1. Large blocks fetch what follows `sum` into the first cache: the sums of the next
+  /// call.
   void (*weights[3][3])(const WeightsBlock<T>& block, T* sum) = {};
   index_t sizes[3] = {};
   /// out[p * pitch][0..panel) = start + sum over r, s below 3 of x[r * row + p + s] * w[(3 * r + s) * panel][0..panel),

@@ -282,11 +282,16 @@ bool run_winograd(const Correlation& c, const WinogradPlan& plan, const BlockKer
         for (index_t depth = 0; depth < c.depth; depth += pass) {
           const Segment segment{element * plan.input_plane + depth, depth * panel,
                                 c.depth - depth < pass ? c.depth - depth : pass};
-          for (index_t t = 0; t < count; t += block) {
+          // The weights that come next, a share of them with each block of tiles.
+          const float* next = depth + pass < c.depth || from + panel < plan.outputs
+                                  ? weights + (depth + segment.length) * panel
+                                  : transformed.weights + (element + 1) % plan.elements * plan.weight_plane;
+          const index_t share = (segment.length * panel * block / count + 15) / 16 * 16;
+          for (index_t t = 0; t < count; t += block, next += share) {
             float* to[BlockKernels<float>::max_pixels];
             for (index_t q = 0; q < block; ++q)
               to[q] = output + element * plan.output_plane + (t + q) * plan.outputs + from;
-            kernels.correlate[index](table + t, &segment, 1, weights, depth == 0 ? none : nullptr, to);
+            kernels.correlate[index](table + t, &segment, 1, weights, depth == 0 ? none : nullptr, to, next);
           }
         }
         from += panel;

@@ -10,33 +10,45 @@ namespace mien::kernels::detail {
 
 /// How the sum over tiles is cut; does not depend on the number of threads.
 struct WinogradGradientPlan {
-  // Parts, whose sums are added in order at the end: each of enough tiles to be worth its sums.
-  static constexpr index_t most_parts = 8, tiles_per_part = 128;
+  // Parts, whose sums are added in order at the end: each of enough tiles to be worth its sums. Where there are fewer
+  // than wanted_tasks, each takes one group of filters, at the price of transforming x once for each group.
+  static constexpr index_t wanted_tasks = 8, tiles_per_part = 128;
   static constexpr index_t most_values = 1 << 24;  // of the sums of all parts
   static constexpr index_t budget = 512 * 1024;    // bytes of transformed operands per piece
-  static constexpr index_t most_sums = 256 * 256;  // channels times filters: larger ones were not faster
 
   WinogradGradientPlan(const ConvGeometry& g, const BlockKernels<float>& kernels)
       : forward(forward_correlation(g), kernels) {
-    // One part alone would leave all threads but one idle.
-    fits = forward.fits && g.channels * g.filters <= most_sums && forward.tiles >= 2 * tiles_per_part;
+    const index_t sums = forward.elements * g.channels * forward.outputs;
+    fits = forward.fits && forward.tiles >= 2 * tiles_per_part && sums <= most_values;
     if (!fits) return;
-    parts = most_parts;  // a power of two, as numbers of threads are
-    while (parts > 1 && (parts * tiles_per_part > forward.tiles ||
-                         parts * forward.elements * g.channels * forward.outputs > most_values)) {
-      parts /= 2;
-    }
-    piece_tiles = budget / (4 * forward.elements * (g.channels + g.filters));
-    if (piece_tiles < 32) piece_tiles = 32;
-    x_plane = winograd_plane(piece_tiles * g.channels);
-    dy_plane = winograd_plane(piece_tiles * forward.outputs);
+    parts = wanted_tasks;  // a power of two, as numbers of threads are
+    while (parts > 1 && (parts * tiles_per_part > forward.tiles || parts * sums > most_values)) parts /= 2;
+    const index_t panel = kernels.lanes << kernels.widest, panels = (forward.outputs + panel - 1) / panel;
+    groups = wanted_tasks / parts < panels ? wanted_tasks / parts : panels;
+    group_filters = (panels + groups - 1) / groups * panel;
+    groups = (g.filters + group_filters - 1) / group_filters;
+    if (groups == 1) group_filters = g.filters;
+    if (parts * groups == 1) fits = false;  // all threads but one would be idle
+    x_pitch = pitch(g.channels);
+    dy_pitch = pitch(group_filters);
+    // The sums are read and written once for each piece: where they are many, more tiles are worth leaving the cache.
+    const index_t least_tiles = g.channels * group_filters >= 64 * 128 ? 48 : 32;
+    piece_tiles = budget / (4 * forward.elements * (x_pitch + dy_pitch));
+    if (piece_tiles < least_tiles) piece_tiles = least_tiles;
+    x_plane = winograd_plane(piece_tiles * x_pitch);
+    dy_plane = winograd_plane(piece_tiles * dy_pitch);
     sums_plane = winograd_plane(g.channels * forward.outputs);
     part_values = forward.elements * sums_plane + forward.outputs;  // the last for the bias
   }
 
+  /// The distance between tiles of `values` in a plane. A block reads a few lines of each tile: a power of two apart
+  /// they would meet in few sets of the first cache.
+  static constexpr index_t pitch(index_t values) { return values > 64 ? values + 16 : values; }
+
   WinogradPlan forward;
   bool fits = false;
-  index_t parts = 0, piece_tiles = 0, x_plane = 0, dy_plane = 0, sums_plane = 0, part_values = 0;
+  index_t parts = 0, groups = 0, group_filters = 0;
+  index_t piece_tiles = 0, x_pitch = 0, dy_pitch = 0, x_plane = 0, dy_plane = 0, sums_plane = 0, part_values = 0;
 };
 
 template <class S>
@@ -132,13 +144,16 @@ bool run_winograd_gradients(const ConvGeometry& g, const WinogradGradientPlan& p
   for (index_t k = 0; k < (channels > filters ? channels : filters); ++k) scratch.zeros[k] = S(0.0f);
   const index_t columns = plan.forward.tile_columns, per_image = plan.forward.tile_rows * columns;
 
-  threads.parallel_for(plan.parts, [&](index_t part) {
+  threads.parallel_for(plan.parts * plan.groups, [&](index_t task) {
+    const index_t part = task / plan.groups, first_filter = task % plan.groups * plan.group_filters;
+    const index_t last_filter =
+        filters - first_filter < plan.group_filters ? filters : first_filter + plan.group_filters;
     const Slot slot(scratch.taken, threads.count());
     float* v = scratch.x + slot.index() * plan.forward.elements * plan.x_plane;
     float* d = scratch.dy + slot.index() * plan.forward.elements * plan.dy_plane;
     float* sums = scratch.sums + part * plan.part_values;
     float* bias = sums + plan.forward.elements * plan.sums_plane;
-    for (index_t k = 0; k < plan.forward.outputs; ++k) bias[k] = 0.0f;
+    for (index_t k = first_filter; k < last_filter; ++k) bias[k] = 0.0f;
     const index_t begin = plan.forward.tiles * part / plan.parts, end = plan.forward.tiles * (part + 1) / plan.parts;
     for (index_t first = begin; first < end; first += plan.piece_tiles) {
       const index_t count = end - first < plan.piece_tiles ? end - first : plan.piece_tiles;
@@ -151,20 +166,22 @@ bool run_winograd_gradients(const ConvGeometry& g, const WinogradGradientPlan& p
             const S* pixels[(size + 2) * (size + 2)];
             winograd_pixels<size + 2>(x + n * g.height * g.width * channels, g.height, g.width, channels, i - g.pad_top,
                                       j - g.pad_left, scratch.zeros, pixels);
-            winograd_input<size, lanes()>(pixels, channels, v + t * channels, plan.x_plane);
+            winograd_input<size, lanes()>(pixels, channels, v + t * plan.x_pitch, plan.x_plane);
             const S* gradients[size * size];
-            winograd_pixels<size>(dy + n * oh * ow * filters, oh, ow, filters, i, j, scratch.zeros, gradients);
-            winograd_gradient_input<size, lanes()>(gradients, filters, d + t * filters, plan.dy_plane, bias);
+            winograd_pixels<size>(dy + n * oh * ow * filters + first_filter, oh, ow, filters, i, j, scratch.zeros,
+                                  gradients);
+            winograd_gradient_input<size, lanes()>(gradients, last_filter - first_filter, d + t * plan.dy_pitch,
+                                                   plan.dy_plane, bias + first_filter);
           }
         });
       });
-      for (index_t k = 0; k < filters;) {
-        const int index = panel_index(kernels, filters - k);
+      for (index_t k = first_filter; k < last_filter;) {
+        const int index = panel_index(kernels, last_filter - k);
         const index_t panel = kernels.lanes << index;
-        WeightsBlock<float> block{nullptr, nullptr, 1, 1, count, 0, 0, channels, 0, 0, filters};
+        WeightsBlock<float> block{nullptr, nullptr, 1, 1, count, 0, 0, plan.x_pitch, 0, 0, plan.dy_pitch};
         block.start = first == begin;
         for (index_t element = 0; element < plan.forward.elements; ++element) {
-          block.dy = d + element * plan.dy_plane + k;
+          block.dy = d + element * plan.dy_plane + k - first_filter;
           float* to = sums + element * plan.sums_plane + k * channels;
           for (index_t c = 0; c < channels;) {
             const int size = weights_size(kernels, channels - c);

@@ -7,7 +7,7 @@ namespace mien::kernels::detail::portable {
 
 template <class T, int P, int W>
 void correlate(const T* const* pixels, const Segment* segments, index_t count, const T* panel, const T* start,
-               T* const* out) {
+               T* const* out, const T* /*ahead*/) {
   T sum[P][W];
   for (int p = 0; p < P; ++p)
     for (int v = 0; v < W; ++v) sum[p][v] = (start != nullptr ? start : out[p])[v];
