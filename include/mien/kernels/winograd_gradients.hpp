@@ -41,9 +41,9 @@ struct WinogradGradientPlan {
     part_values = forward.elements * sums_plane + forward.outputs;  // the last for the bias
   }
 
-  /// The distance between tiles of `values` in a plane. A block reads a few lines of each tile: a power of two apart
-  /// they would meet in few sets of the first cache.
-  static constexpr index_t pitch(index_t values) { return values > 64 ? values + 16 : values; }
+  /// The distance between tiles of `values` in a plane: an odd number of lines of 64 bytes. A block reads a few lines
+  /// of each tile; large powers of two apart they would meet in few sets of the first cache.
+  static constexpr index_t pitch(index_t values) { return values > 64 && values % 32 == 0 ? values + 16 : values; }
 
   WinogradPlan forward;
   bool fits = false;
