@@ -380,7 +380,8 @@ void compare_winograd(Isa isa, int count) {
     if (i == 2) {  // few enough tiles for weight gradients by groups of filters, the last of them smaller
       g.height = g.width = 12;
       g.batch = 36;
-      g.filters = 80;
+      g.channels = 96;
+      g.filters = 144;
     }
     const std::string where = text(g) + std::string(to_string(isa));
     CAPTURE(where);

@@ -40,8 +40,8 @@ struct BlockKernels {
   void (*correlate[3])(const T* const* pixels, const Segment* segments, index_t count, const T* w, const T* start,
                        T* const* out, const T* ahead) = {};
   /// sum[j][0..panel) += (or =, see WeightsBlock::start) sum over pixels of x[pixel][j] * dy[pixel][0..panel), for
-  /// sizes[i] values j; the last is 1. Large blocks fetch what follows `sum` into the first cache: the sums of the next
-  /// call.
+  /// sizes[i] values j; the last is 1. The largest AVX-512 loop fetches 64 bytes of what follows `sum` into the first
+  /// cache for each pixel: the sums of the next calls.
   void (*weights[3][3])(const WeightsBlock<T>& block, T* sum) = {};
   index_t sizes[3] = {};
   /// out[p * pitch][0..panel) = start + sum over r, s below 3 of x[r * row + p + s] * w[(3 * r + s) * panel][0..panel),

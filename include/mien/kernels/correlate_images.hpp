@@ -95,7 +95,7 @@ inline void correlate_images(const Correlation& c, const BlockKernels<T>& kernel
           const index_t valid = images - n < block ? images - n : block;
           for (index_t q = 0; q < valid; ++q) to[q] = pixel + (n + q) * out_image;
           for (index_t q = valid; q < block; ++q) to[q] = spill + q * panel;
-          kernels.correlate[index](table + n, segments, count, weights, first ? start : nullptr, to, weights);
+          kernels.correlate[index](table + n, segments, count, weights, first ? start : nullptr, to, /*ahead=*/weights);
         }
       }
 }

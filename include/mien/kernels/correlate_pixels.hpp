@@ -81,7 +81,8 @@ inline void correlate_panel(const Correlation& c, const BlockKernels<T>& kernels
       const index_t valid = pixels - p < block ? pixels - p : block;
       for (index_t q = 0; q < valid; ++q) to[q] = out + (p + q) * out_pitch;
       for (index_t q = valid; q < block; ++q) to[q] = spill + q * panel;
-      kernels.correlate[index](table + p, segments, walker.count, weights, first ? start : nullptr, to, weights);
+      kernels.correlate[index](table + p, segments, walker.count, weights, first ? start : nullptr, to,
+                               /*ahead=*/weights);
     }
   }
 }

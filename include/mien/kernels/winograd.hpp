@@ -282,7 +282,7 @@ bool run_winograd(const Correlation& c, const WinogradPlan& plan, const BlockKer
         for (index_t depth = 0; depth < c.depth; depth += pass) {
           const Segment segment{element * plan.input_plane + depth, depth * panel,
                                 c.depth - depth < pass ? c.depth - depth : pass};
-          // The weights that come next, a share of them with each block of tiles.
+          // The weights that come next: each block of tiles fetches from its share of them on.
           const float* next = depth + pass < c.depth || from + panel < plan.outputs
                                   ? weights + (depth + segment.length) * panel
                                   : transformed.weights + (element + 1) % plan.elements * plan.weight_plane;

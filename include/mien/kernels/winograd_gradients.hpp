@@ -11,10 +11,11 @@ namespace mien::kernels::detail {
 /// How the sum over tiles is cut; does not depend on the number of threads.
 struct WinogradGradientPlan {
   // Parts, whose sums are added in order at the end: each of enough tiles to be worth its sums. Where there are fewer
-  // than wanted_tasks, each takes one group of filters, at the price of transforming x once for each group.
-  static constexpr index_t wanted_tasks = 8, tiles_per_part = 128;
-  static constexpr index_t most_values = 1 << 24;  // of the sums of all parts
-  static constexpr index_t budget = 512 * 1024;    // bytes of transformed operands per piece
+  // than wanted_tasks, each is cut into groups of filters, a task each, large enough to be worth transforming x anew.
+  static constexpr index_t wanted_tasks = 8, tiles_per_part = 128, filters_per_group = 128;
+  static constexpr index_t most_values = 1 << 24;        // of the sums of all parts
+  static constexpr index_t most_piece_values = 1 << 22;  // of the transformed operands of a thread
+  static constexpr index_t budget = 512 * 1024;          // bytes of them, unless there are many sums
 
   WinogradGradientPlan(const ConvGeometry& g, const BlockKernels<float>& kernels)
       : forward(forward_correlation(g), kernels) {
@@ -23,12 +24,11 @@ struct WinogradGradientPlan {
     if (!fits) return;
     parts = wanted_tasks;  // a power of two, as numbers of threads are
     while (parts > 1 && (parts * tiles_per_part > forward.tiles || parts * sums > most_values)) parts /= 2;
-    const index_t panel = kernels.lanes << kernels.widest, panels = (forward.outputs + panel - 1) / panel;
-    groups = wanted_tasks / parts < panels ? wanted_tasks / parts : panels;
-    group_filters = (panels + groups - 1) / groups * panel;
+    const index_t wide = (g.filters + filters_per_group - 1) / filters_per_group;
+    groups = wanted_tasks / parts < wide ? wanted_tasks / parts : wide;
+    group_filters = (wide + groups - 1) / groups * filters_per_group;
     groups = (g.filters + group_filters - 1) / group_filters;
     if (groups == 1) group_filters = g.filters;
-    if (parts * groups == 1) fits = false;  // all threads but one would be idle
     x_pitch = pitch(g.channels);
     dy_pitch = pitch(group_filters);
     // The sums are read and written once for each piece: where they are many, more tiles are worth leaving the cache.
@@ -39,6 +39,8 @@ struct WinogradGradientPlan {
     dy_plane = winograd_plane(piece_tiles * dy_pitch);
     sums_plane = winograd_plane(g.channels * forward.outputs);
     part_values = forward.elements * sums_plane + forward.outputs;  // the last for the bias
+    // A single task would leave all threads but one idle.
+    fits = parts * groups > 1 && forward.elements * (x_plane + dy_plane) <= most_piece_values;
   }
 
   /// The distance between tiles of `values` in a plane: an odd number of lines of 64 bytes. A block reads a few lines
@@ -53,16 +55,18 @@ struct WinogradGradientPlan {
 
 template <class S>
 struct WinogradGradientScratch {
-  WinogradGradientScratch(const ConvGeometry& g, const WinogradGradientPlan& plan, int threads, std::byte* base) {
+  WinogradGradientScratch(const ConvGeometry& g, const WinogradGradientPlan& plan, int threads, std::byte* base)
+      : slots(threads < plan.parts * plan.groups ? threads : static_cast<int>(plan.parts * plan.groups)) {
     Carver carver(base);
-    taken = carver.take<int>(threads);
+    taken = carver.take<int>(slots);
     finite = carver.take<bool>(g.channels);
     zeros = carver.take<S>(g.channels > g.filters ? g.channels : g.filters);
     sums = carver.take<float>(plan.part_values * plan.parts);
-    x = carver.take<float>(plan.forward.elements * plan.x_plane * threads);
-    dy = carver.take<float>(plan.forward.elements * plan.dy_plane * threads);
+    x = carver.take<float>(plan.forward.elements * plan.x_plane * slots);
+    dy = carver.take<float>(plan.forward.elements * plan.dy_plane * slots);
     bytes = carver.used();
   }
+  int slots;  // tasks at one time
   int* taken;
   bool* finite;
   S* zeros;
@@ -139,7 +143,7 @@ bool run_winograd_gradients(const ConvGeometry& g, const WinogradGradientPlan& p
                             const S* x, const S* dy, float* dw, float* dbias, std::byte* memory,
                             const Threads& threads) {
   const WinogradGradientScratch<S> scratch(g, plan, threads.count(), memory);
-  for (int i = 0; i < threads.count(); ++i) scratch.taken[i] = 0;
+  for (int i = 0; i < scratch.slots; ++i) scratch.taken[i] = 0;
   const index_t channels = g.channels, filters = g.filters, oh = g.out_height(), ow = g.out_width();
   for (index_t k = 0; k < (channels > filters ? channels : filters); ++k) scratch.zeros[k] = S(0.0f);
   const index_t columns = plan.forward.tile_columns, per_image = plan.forward.tile_rows * columns;
@@ -148,7 +152,7 @@ bool run_winograd_gradients(const ConvGeometry& g, const WinogradGradientPlan& p
     const index_t part = task / plan.groups, first_filter = task % plan.groups * plan.group_filters;
     const index_t last_filter =
         filters - first_filter < plan.group_filters ? filters : first_filter + plan.group_filters;
-    const Slot slot(scratch.taken, threads.count());
+    const Slot slot(scratch.taken, scratch.slots);
     float* v = scratch.x + slot.index() * plan.forward.elements * plan.x_plane;
     float* d = scratch.dy + slot.index() * plan.forward.elements * plan.dy_plane;
     float* sums = scratch.sums + part * plan.part_values;

@@ -13,7 +13,7 @@ namespace mien::kernels::detail::avx2 {
 
 using Vector __attribute__((vector_size(32), aligned(4), may_alias)) = float;
 constexpr int lanes = 8;
-constexpr int widest = 2;
+constexpr int widest_vectors = 2;
 constexpr bool few_registers = true;
 
 #include "mien/kernels/float_blocks.inc"

@@ -13,7 +13,7 @@ namespace mien::kernels::detail::avx512 {
 
 using Vector __attribute__((vector_size(64), aligned(4), may_alias)) = float;
 constexpr int lanes = 16;
-constexpr int widest = 4;
+constexpr int widest_vectors = 4;
 constexpr bool few_registers = false;
 
 #include "mien/kernels/float_blocks.inc"
