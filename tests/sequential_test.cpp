@@ -357,6 +357,17 @@ void check_cut(Sequential<T> net, const std::vector<index_t>& cuts, index_t held
   }
 }
 
+/// `net` from (4, 4, 1) to (2, 2, 3): a NaN in the last pixel wins where it is seen, and stays.
+template <class T>
+void check_nan(Sequential<T> net) {
+  net.build({4, 4, 1}, 1);
+  Tensor<T> x = test::random_tensor<T>({1, 4, 4, 1}, 1), y({1, 2, 2, 3});
+  x[15] = T(std::numeric_limits<parameter_t<T>>::quiet_NaN());
+  Workspace workspace;
+  net.infer(x.view(), y.view(), workspace);
+  for (index_t k = 0; k < y.size(); ++k) CHECK(std::isnan(static_cast<double>(y[k])) == (k >= 9));
+}
+
 }  // namespace
 
 TEST_CASE_TEMPLATE("sequential: normalization and Relu in one pass are the two one after the other", T, float, double,
@@ -375,11 +386,18 @@ TEST_CASE_TEMPLATE("sequential: normalization, Relu and pooling in one pass are 
                1 << 20);
   check_cut<T>({Conv2d{.filters = 5, .kernel = 2}, BatchNorm2d{}, Relu{}, MaxPool2d{2}, Dense{5}}, {3}, 1 << 20);
   // A NaN wins and stays.
-  Sequential<T> lost{Conv2d{.filters = 3, .padding = 1}, BatchNorm2d{}, Relu{}, MaxPool2d{2}};
-  lost.build({4, 4, 1}, 1);
-  Tensor<T> x = test::random_tensor<T>({1, 4, 4, 1}, 1), y({1, 2, 2, 3});
-  x[15] = T(std::numeric_limits<parameter_t<T>>::quiet_NaN());
-  Workspace workspace;
-  lost.infer(x.view(), y.view(), workspace);
-  for (index_t k = 0; k < y.size(); ++k) CHECK(std::isnan(static_cast<double>(y[k])) == (k >= 9));
+  check_nan(Sequential<T>{Conv2d{.filters = 3, .padding = 1}, BatchNorm2d{}, Relu{}, MaxPool2d{2}});
+}
+
+TEST_CASE_TEMPLATE("sequential: Relu and pooling in one pass are the two one after the other", T, float, double,
+                   bfloat16) {
+  check_cut<T>({Conv2d{.filters = 21, .padding = 1}, Relu{}, MaxPool2d{2}, Dense{5}}, {2}, 0);
+  check_cut<T>({Conv2d{.filters = 300, .padding = 1}, Relu{}, MaxPool2d{2}, Dense{5}}, {2}, 0);
+  check_cut<T>({Relu{}, MaxPool2d{2}, Dense{5}}, {1}, 0);
+  // Among others, and what is no Relu, no halving pooling, or done by the normalization in front of it.
+  check_cut<T>({Conv2d{.filters = 4, .padding = 1}, Relu{}, Relu{}, MaxPool2d{2}, Relu{}, Conv2d{4}, Dense{5}}, {3}, 0);
+  check_cut<T>({Conv2d{.filters = 7, .padding = 1}, LeakyRelu{}, MaxPool2d{2}, Dense{5}}, {2}, 1 << 20);
+  check_cut<T>({Conv2d{.filters = 7, .kernel = 2}, Relu{}, MaxPool2d{2}, Dense{5}}, {2}, 1 << 20);
+  check_cut<T>({Conv2d{.filters = 7, .padding = 1}, BatchNorm2d{}, Relu{}, MaxPool2d{2}, Dense{5}}, {2}, 1 << 20);
+  check_nan(Sequential<T>{Conv2d{.filters = 3, .padding = 1}, Relu{}, MaxPool2d{2}});
 }

@@ -293,7 +293,7 @@ void scale_shift_pooled(index_t batch, index_t height, index_t width, index_t ch
                       });
 }
 
-/// out = up * from_up[c] + x * from_x[c] + add[c], up being the rectified gradient. out may be a GivenGradient's dy.
+/// out = up * from_up[c] + x * from_x[c] + add[c], up being the rectified gradient.
 template <bool relu, class T, class Gradient, class P>
 void combine(index_t rows, index_t channels, const Gradient& gradient, const RectifiedGradient<relu, P> rectified,
              const P* from_up, const T* x, const P* from_x, const P* add, T* out, const Threads& threads) {

@@ -76,13 +76,17 @@ inline void correlate_panel(const Correlation& c, const BlockKernels<T>& kernels
       segments[q] = {part.r * c.dilation_h * pitch + part.s * c.dilation_w * c.place.channels + part.begin + offset,
                      part.row * panel, part.end - part.begin};
     }
-    for (index_t p = 0; p < pixels; p += block) {
+    // The weights of the next pass, or panel: each block of pixels fetches from its share of them on.
+    const PassWalker::Part& end = walker.parts[walker.count - 1];
+    const index_t rows = end.row + end.end - end.begin - walker.parts[0].row;
+    const T* next = weights + (walker.parts[0].row + rows) * panel;
+    const index_t share = (rows * panel * block / pixels + 15) / 16 * 16;
+    for (index_t p = 0; p < pixels; p += block, next += share) {
       T* to[BlockKernels<T>::max_pixels];
       const index_t valid = pixels - p < block ? pixels - p : block;
       for (index_t q = 0; q < valid; ++q) to[q] = out + (p + q) * out_pitch;
       for (index_t q = valid; q < block; ++q) to[q] = spill + q * panel;
-      kernels.correlate[index](table + p, segments, walker.count, weights, first ? start : nullptr, to,
-                               /*ahead=*/weights);
+      kernels.correlate[index](table + p, segments, walker.count, weights, first ? start : nullptr, to, next);
     }
   }
 }

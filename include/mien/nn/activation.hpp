@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "mien/kernels/parallel.hpp"
+#include "mien/kernels/max_pool.hpp"
 #include "mien/nn/layer.hpp"
 
 namespace mien {
@@ -54,6 +54,7 @@ struct Elementwise {
 /// y = max(x, 0), NaN kept; dx = dy where y > 0, else 0 (so 0 at x = 0, as PyTorch). Any shape, no parameters.
 struct Relu {
   static constexpr std::string_view kind = "Relu";
+  static constexpr bool fuses_pool = true;
 
   Features setup(const Features& input, Setup&) const { return input; }
 
@@ -65,27 +66,32 @@ struct Relu {
   template <class T>
   void forward(TensorView<const T> x, TensorView<T> y, const Pass<T>& pass) const {
     using Bits = typename bits_of<T>::type;
+    if (pass.pool) {
+      const Shape& s = x.shape();
+      return kernels::rectify_pooled(s[0], s[1], s[2], s[3], x.data(), y.data(), pass.pool_positions(), pass.threads());
+    }
     const auto* from = reinterpret_cast<const Bits*>(x.data());
     auto* to = reinterpret_cast<Bits*>(y.data());
-    kernels::for_each_index(pass.threads(), x.size(), [=](index_t i) MIEN_INLINE {
-      // Zero where the sign is set, unless it is a NaN's.
-      const auto magnitude = static_cast<Bits>(from[i] - bits_of<T>::sign);
-      to[i] = magnitude <= bits_of<T>::infinity ? Bits{0} : from[i];
-    });
+    kernels::for_each_index(pass.threads(), x.size(),
+                            [=](index_t i) MIEN_INLINE { to[i] = kernels::rectified<T>(from[i]); });
   }
 
   template <class T>
-  void backward(TensorView<const T>, TensorView<const T> y, TensorView<const T> dy, TensorView<T> dx, Gradients<T>,
+  void backward(TensorView<const T> x, TensorView<const T> y, TensorView<const T> dy, TensorView<T> dx, Gradients<T>,
                 const Pass<T>& pass) const {
     if (!dx) return;
+    if (pass.pool) {
+      const Shape& s = x.shape();
+      return kernels::rectify_pooled_backward(s[0], s[1], s[2], s[3], y.data(), dy.data(), pass.pool_positions(),
+                                              dx.data(), pass.threads());
+    }
     using Bits = typename bits_of<T>::type;
     const auto* out = reinterpret_cast<const Bits*>(y.data());
     const auto* up = reinterpret_cast<const Bits*>(dy.data());
     auto* down = reinterpret_cast<Bits*>(dx.data());
     kernels::for_each_index(pass.threads(), y.size(), [=](index_t i) MIEN_INLINE {
       const Bits value = up[i];  // read in any case: else GCC leaves the loop scalar
-      // Positive: from the smallest positive number to infinity.
-      down[i] = static_cast<Bits>(out[i] - 1) < bits_of<T>::infinity ? value : Bits{0};
+      down[i] = kernels::is_positive<T>(out[i]) ? value : Bits{0};
     });
   }
 

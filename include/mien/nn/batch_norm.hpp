@@ -69,7 +69,7 @@ struct BatchNorm2d {
     linear_map(pass, mean, variance, channels, inverse, scale, shift);
     if (pass.pool) {
       kernels::scale_shift_pooled(x.shape()[0], x.shape()[1], x.shape()[2], channels, x.data(), scale, shift, y.data(),
-                                  pooled(pass), pass.threads());
+                                  pass.pool_positions(), pass.threads());
     } else if (pass.relu) {
       kernels::scale_shift<true>(rows, channels, x.data(), scale, shift, y.data(), pass.threads());
     } else {
@@ -83,7 +83,7 @@ struct BatchNorm2d {
     const index_t channels = x.shape().back();
     const kernels::GivenGradient<T> given{dy.data(), channels};
     if (pass.pool) {
-      const kernels::PooledGradient<T> spread{dy.data(), pooled(pass), x.shape()[1], x.shape()[2], channels};
+      const kernels::PooledGradient<T> spread{dy.data(), pass.pool_positions(), x.shape()[1], x.shape()[2], channels};
       run_backward<true>(x, spread, dx, gradients, pass);
     } else if (pass.relu) {
       run_backward<true>(x, given, dx, gradients, pass);
@@ -107,12 +107,6 @@ struct BatchNorm2d {
       scale[c] = pass.parameters[0][c] * inverse[c];
       shift[c] = pass.parameters[1][c] - mean[c] * scale[c];
     }
-  }
-
-  /// Which cells won, null if that is not kept.
-  template <class T>
-  static kernels::PoolIndex* pooled(const Pass<T>& pass) {
-    return pass.pool_saved.empty() ? nullptr : reinterpret_cast<kernels::PoolIndex*>(pass.pool_saved.data());
   }
 
   template <bool relu, class T, class Gradient>

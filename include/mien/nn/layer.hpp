@@ -146,8 +146,8 @@ struct Pass {
   /// A Relu follows, which this layer is to apply itself: y is then the Relu's output and dy its gradient. Only for
   /// layers with fuses_relu.
   bool relu = false;
-  /// Behind that Relu follows a max pooling of 2x2, which this layer is to apply too: y and dy are the pooling's, of
-  /// half the height and width of x, which are even. Only for layers with fuses_pool.
+  /// Behind that Relu (or this layer, if it is a Relu) follows a max pooling of 2x2, which this layer is to apply too:
+  /// y and dy are the pooling's, of half the height and width of x, which are even. Only for layers with fuses_pool.
   bool pool = false;
   /// With `pool`, what the pooling saves (MaxPool2d): empty if nothing is kept.
   std::span<std::byte> pool_saved = {};
@@ -163,6 +163,10 @@ struct Pass {
   Observer<T>* observer = nullptr;
 
   const Threads& threads() const { return *context->threads; }
+  /// pool_saved as MaxPool2d has it: which cell of each window won. Null if nothing is kept.
+  std::uint16_t* pool_positions() const {
+    return pool_saved.empty() ? nullptr : reinterpret_cast<std::uint16_t*>(pool_saved.data());
+  }
   /// This layer's random numbers for this step.
   Random random() const { return {context->seed, static_cast<std::uint32_t>(Stream::layers) + stream, context->step}; }
 };

@@ -150,9 +150,14 @@ class Sequential {
   index_t end_of(Range range) const { return range.last < 0 ? layer_count() : range.last; }
   Shape shape_before(index_t i, index_t batch) const { return node(i - 1).output.shape.with_batch(batch); }
 
-  /// How many layers behind it layer i does the work of: a Relu, or a Relu and a max pooling. Results are those of all
-  /// one after the other.
-  index_t applies(index_t i, index_t last) const;
+  /// Layers behind a layer that it does the work of: a Relu, a max pooling behind that, or behind a Relu only the
+  /// pooling. Results are those of all one after the other.
+  struct Applied {
+    bool relu = false, pool = false;
+    index_t count() const { return index_t{relu} + index_t{pool}; }
+  };
+  /// What layer i would do, if it is not done by one in front itself.
+  Applied applies(index_t i, index_t last) const;
   /// How far in front of layer i the one is that does its work; 0 if it is done by itself.
   index_t applied(index_t i, index_t first, index_t last) const;
   /// Whether what layer i gives is saved for the backward pass: not the last one's, nor what no layer looks at again.

@@ -5,6 +5,7 @@
 
 #if MIEN_HAS_THREADS
 #include <atomic>
+#include <chrono>
 #include <exception>
 #include <mutex>
 #include <thread>
@@ -48,15 +49,15 @@ class FlushSubnormals {
 #if MIEN_HAS_THREADS
 
 struct Threads::Pool {
-  /// Waking a sleeper costs as much as a small layer's work, so those who wait look around for a while first (some 50
-  /// us), unless there are more of them than cores.
-  static constexpr int glances = 1000;
+  /// Waking a sleeper costs as much as a small layer's work, so those who wait look around for that long first, unless
+  /// there are more of them than cores. By the clock: a pause takes 40 cycles on one processor and 140 on the next.
+  static constexpr std::chrono::microseconds patience{50};
 
   std::atomic<bool> busy{false};  // taken by the caller of the running parallel_for
   std::atomic<std::uint32_t> generation{0};
   std::atomic<int> active{0};  // workers that have not finished this generation
   bool stop = false;
-  int patience = 0;
+  bool patient = false;
   Call call = nullptr;
   void* object = nullptr;
   index_t n = 0;
@@ -68,11 +69,17 @@ struct Threads::Pool {
   /// Returns when `value` is no longer `old`.
   template <class V>
   void await_change(const std::atomic<V>& value, V old) const {
-    for (int i = 0; i < patience; ++i) {
-      if (value.load(std::memory_order_acquire) != old) return;
+    if (patient) {
+      using Clock = std::chrono::steady_clock;
+      const Clock::time_point end = Clock::now() + patience;
+      do {
+        for (int i = 0; i < 16; ++i) {
+          if (value.load(std::memory_order_acquire) != old) return;
 #if defined(__x86_64__) || defined(__i386__)
-      __builtin_ia32_pause();
+          __builtin_ia32_pause();
 #endif
+        }
+      } while (Clock::now() < end);
     }
     value.wait(old, std::memory_order_acquire);
   }
@@ -115,7 +122,7 @@ MIEN_BODY Threads::Threads(int count) {
   count_ = count > 0 ? count : (cores > 0 ? cores : 1);
   if (count_ == 1) return;
   pool_ = std::make_unique<Pool>();
-  pool_->patience = count_ <= cores ? Pool::glances : 0;
+  pool_->patient = count_ <= cores;
   for (int i = 1; i < count_; ++i) pool_->workers.emplace_back([pool = pool_.get()] { pool->loop(); });
 }
 

@@ -223,9 +223,10 @@ void Sequential<T>::run_forward(TensorView<const T> x, TensorView<T> y, const Pa
   for (index_t i = range.first; i < last; ++i) {
     const Node& n = node(i);
     TensorView<T> out = y;
+    T* const free = buffers[x.data() == buffers[0]];
     const Shape shape = n.output.shape.with_batch(batch);
     if (i + 1 < last) {
-      out = {pass.keep && keeps_output(i, range.first, last) ? saved.take<T>(shape.size()) : buffers[i % 2], shape};
+      out = {pass.keep && keeps_output(i, range.first, last) ? saved.take<T>(shape.size()) : free, shape};
     }
     const Memory m = n.layer.memory(x.shape(), shape, pass.threads().count(), pass.keep);
     Arena rest(scratch.rest());
@@ -233,14 +234,14 @@ void Sequential<T>::run_forward(TensorView<const T> x, TensorView<T> y, const Pa
     Pass<T> own = inner(pass, n, kept, rest.rest());
     if (!pass.packed.empty()) own.packed = packed.take_bytes(m.packed).first(m.packed);
     // An observer wants to see every layer's output, kept or not.
-    const index_t others = pass.observer ? 0 : applies(i, last);
-    own.relu = others > 0;
-    own.pool = others > 1;
-    if (others > 0) {
+    const Applied others = pass.observer ? Applied{} : applies(i, last);
+    own.relu = others.relu;
+    own.pool = others.pool;
+    if (others.count() > 0) {
       // The last one's output is written at once; what would lie between them is never touched.
-      i += others;
+      i += others.count();
       const Shape end = node(i).output.shape.with_batch(batch);
-      out = i + 1 < last ? TensorView<T>{pass.keep ? saved.take<T>(end.size()) : buffers[i % 2], end} : y;
+      out = i + 1 < last ? TensorView<T>{pass.keep ? saved.take<T>(end.size()) : free, end} : y;
       if (own.pool && pass.keep) own.pool_saved = saved.take_bytes(pool_saved_bytes(i, batch, pass));
     }
     n.layer.forward(x, out, own);
@@ -279,24 +280,27 @@ void Sequential<T>::run_backward(TensorView<const T> x, TensorView<const T> y, T
     if (keeps_output(i, range.first, last)) out = own.tensor<T>(out_shape);
     if (const index_t behind = applied(i, range.first, last); behind > 0) {
       // Done by a layer in front, with the same dy.
-      if (behind == applies(i - behind, last)) fused_out = out;
-      if (behind == 2) pool_saved = own.take_bytes(pool_saved_bytes(i, batch, pass));
+      const Applied all = applies(i - behind, last);
+      if (behind == all.count()) {
+        fused_out = out;
+        if (all.pool) pool_saved = own.take_bytes(pool_saved_bytes(i, batch, pass));
+      }
       continue;
     }
-    const index_t others = applies(i, last);
-    if (others > 0) out = fused_out;
+    const Applied others = applies(i, last);
+    if (others.count() > 0) out = fused_out;
     TensorView<const T> in = x;
     if (i > range.first) {
       const Shape before = i - 1 == range.first ? x.shape() : shape_before(i - 1, batch);
       in = Arena(pass.saved.subspan(offset - saved_bytes(i - 1, before, in_shape, range.first, last, pass)))
                .template tensor<T>(in_shape);
     }
-    TensorView<T> below = i == lowest ? dx : TensorView<T>{buffers[i % 2], in_shape};
+    TensorView<T> below = i == lowest ? dx : TensorView<T>{buffers[dy.data() == buffers[0]], in_shape};
     const Memory m = n.layer.memory(in_shape, out_shape, pass.threads().count(), true);
     Pass<T> layer_pass = inner(pass, n, own.take_bytes(m.saved), scratch.rest());
-    layer_pass.relu = others > 0;
-    layer_pass.pool = others > 1;
-    if (others > 1) layer_pass.pool_saved = pool_saved;
+    layer_pass.relu = others.relu;
+    layer_pass.pool = others.pool;
+    if (others.pool) layer_pass.pool_saved = pool_saved;
     n.layer.backward(in, out, dy, below, gradients.subspan(n.first_parameter, n.parameter_count), layer_pass);
     dy = below;
   }
@@ -316,24 +320,31 @@ MIEN_COLD bool Sequential<T>::freeze_layers(std::string_view name, bool frozen) 
 }
 
 template <class T>
-index_t Sequential<T>::applies(index_t i, index_t last) const {
-  if (i + 1 >= last || !node(i).layer.fuses_relu() || node(i + 1).layer.kind() != "Relu") return 0;
-  const bool pool = i + 2 < last && node(i).layer.fuses_pool() && node(i + 1).output.shape.rank() == 3 &&
-                    node(i + 2).layer.halves(node(i + 1).output.shape.with_batch(1));
-  return pool ? 2 : 1;
+typename Sequential<T>::Applied Sequential<T>::applies(index_t i, index_t last) const {
+  const auto is_relu = [&](index_t k) { return k < last && node(k).layer.kind() == "Relu"; };
+  Applied result;
+  result.relu = node(i).layer.fuses_relu() && is_relu(i + 1);
+  const index_t pool = i + result.relu + 1;
+  result.pool = pool < last && node(i).layer.fuses_pool() && is_relu(pool - 1) &&
+                node(pool - 1).output.shape.rank() == 3 &&
+                node(pool).layer.halves(node(pool - 1).output.shape.with_batch(1));
+  return result;
 }
 
 template <class T>
 index_t Sequential<T>::applied(index_t i, index_t first, index_t last) const {
-  if (i - 1 >= first && applies(i - 1, last) >= 1) return 1;
-  return i - 2 >= first && applies(i - 2, last) == 2 ? 2 : 0;
+  for (index_t behind = 1; behind <= 2 && i - behind >= first; ++behind) {
+    const index_t front = i - behind;
+    if (applies(front, last).count() >= behind && applied(front, first, last) == 0) return behind;
+  }
+  return 0;
 }
 
 template <class T>
 bool Sequential<T>::keeps_output(index_t i, index_t first, index_t last) const {
-  if (i + 1 >= last || applies(i, last) > 0) return false;
+  if (i + 1 >= last) return false;
   const index_t behind = applied(i, first, last);
-  return behind == 0 || behind == applies(i - behind, last);
+  return behind == 0 ? applies(i, last).count() == 0 : behind == applies(i - behind, last).count();
 }
 
 template <class T>
