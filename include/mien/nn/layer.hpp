@@ -13,7 +13,7 @@
 //   void describe(Describer& d);                                // names its hyper-parameters, for model files
 //   static constexpr bool is_random = true;                      // only if it draws random numbers in training
 //   static constexpr bool fuses_relu = true;                     // only if it heeds Pass::relu
-//   static constexpr bool fuses_pool = true;                     // only if it heeds Pass::pool as well
+//   static constexpr bool fuses_pool = true;                     // only if it heeds Pass::pool
 //
 // x is (batch, ...input shape), y is (batch, ...output shape). forward assigns y. backward assigns dx (unless it is
 // empty: not wanted) and every gradient that is not empty. Both write nothing else but pass.saved and pass.scratch.
