@@ -223,10 +223,10 @@ void Sequential<T>::run_forward(TensorView<const T> x, TensorView<T> y, const Pa
   for (index_t i = range.first; i < last; ++i) {
     const Node& n = node(i);
     TensorView<T> out = y;
-    T* const free = buffers[x.data() == buffers[0]];
+    T* const spare = buffers[x.data() == buffers[0]];
     const Shape shape = n.output.shape.with_batch(batch);
     if (i + 1 < last) {
-      out = {pass.keep && keeps_output(i, range.first, last) ? saved.take<T>(shape.size()) : free, shape};
+      out = {pass.keep && keeps_output(i, range.first, last) ? saved.take<T>(shape.size()) : spare, shape};
     }
     const Memory m = n.layer.memory(x.shape(), shape, pass.threads().count(), pass.keep);
     Arena rest(scratch.rest());
@@ -241,7 +241,7 @@ void Sequential<T>::run_forward(TensorView<const T> x, TensorView<T> y, const Pa
       // The last one's output is written at once; what would lie between them is never touched.
       i += others.count();
       const Shape end = node(i).output.shape.with_batch(batch);
-      out = i + 1 < last ? TensorView<T>{pass.keep ? saved.take<T>(end.size()) : free, end} : y;
+      out = i + 1 < last ? TensorView<T>{pass.keep ? saved.take<T>(end.size()) : spare, end} : y;
       if (own.pool && pass.keep) own.pool_saved = saved.take_bytes(pool_saved_bytes(i, batch, pass));
     }
     n.layer.forward(x, out, own);
