@@ -627,6 +627,31 @@ TEST_CASE("results that are streamed past the caches are those of others") {
 }
 #endif
 
+/// A single image, gray or not, and a dense layer, on machines of many processors.
+template <class T>
+void check_idle_threads_take_no_memory() {
+  const index_t shapes[][3] = {{48, 1, 32}, {22, 32, 64}, {11, 24, 40}, {1, 512, 100}};  // side, channels, filters
+  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512, Isa::amx})
+    for (const auto& [side, channels, filters] : shapes)
+      for (ConvPass pass : {ConvPass::forward, ConvPass::backward_data, ConvPass::backward_weights}) {
+        ConvGeometry g;
+        g.height = g.width = side;
+        g.channels = channels;
+        g.filters = filters;
+        if (side > 1) g.kernel_h = g.kernel_w = 3;
+        const std::string where = text(g) + std::string(to_string(isa));
+        CAPTURE(where);
+        const std::size_t few = conv2d_scratch_bytes<T>(pass, g, 64, isa);
+        CHECK(conv2d_scratch_bytes<T>(pass, g, 1024, isa) == few);
+      }
+}
+
+TEST_CASE("threads that find no piece of work take no memory") {
+  check_idle_threads_take_no_memory<float>();
+  check_idle_threads_take_no_memory<double>();
+  check_idle_threads_take_no_memory<bfloat16>();
+}
+
 TEST_CASE("convolution passes NaN and infinity on as the plain loops do") {
   for (Isa isa : {Isa::portable, Isa::avx2, Isa::avx512, Isa::amx}) {
     compare_special_values<float>(isa);

@@ -34,8 +34,9 @@ struct CorrelationScratch {
     packed =
         carver.take<std::byte>(plan.packs_pieces ? 0 : static_cast<index_t>(PanelWeights<T>(c, plan, nullptr).bytes));
     panel_size = plan.packs_pieces ? c.depth * BlockKernels<T>::max_panel : 0;
-    panels = carver.take<T>(panel_size * threads);
-    taken = carver.take<int>(threads);
+    slots = Slots(carver, threads,
+                  by_images.fits ? by_images.pieces * by_images.panel_pieces : plan.pieces * plan.panel_pieces);
+    panels = carver.take<T>(panel_size * slots.count);
     index_t pixels = plan.pixels;  // of a piece
     copy_size = plan.copied_values + 16;
     table_size = plan.pixels + BlockKernels<T>::max_pixels;
@@ -45,13 +46,13 @@ struct CorrelationScratch {
       table_size = by_images.images + BlockKernels<T>::max_pixels;
     }
     stage_size = (pixels + BlockKernels<T>::max_pixels) * BlockKernels<T>::max_panel;
-    copy = carver.take<T>(copy_size * threads);
-    stage = carver.take<T>(stage_size * threads);
-    table = carver.take<const T*>(table_size * threads);
+    copy = carver.take<T>(copy_size * slots.count);
+    stage = carver.take<T>(stage_size * slots.count);
+    table = carver.take<const T*>(table_size * slots.count);
     bytes = carver.used();
   }
   std::byte* packed;
-  int* taken;
+  Slots slots;
   T *panels, *copy, *stage;
   const T** table;
   index_t panel_size, copy_size, stage_size, table_size;
@@ -80,7 +81,7 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
   const CorrelationPlan<S, T> plan(c, kernels);
   const ImagesPlan<S, T> by_images(c, kernels);
   const CorrelationScratch<S, T> scratch(c, plan, by_images, threads.count(), memory);
-  for (int i = 0; i < threads.count(); ++i) scratch.taken[i] = 0;
+  scratch.slots.clear();
   const index_t full = kernels.lanes << kernels.widest, inner = c.depth * c.taps();
 
   const PanelWeights<T> panels(c, plan, packed.memory != nullptr ? packed.memory : scratch.packed);
@@ -101,7 +102,7 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
   const index_t pieces = by_images.fits ? by_images.pieces : plan.pieces;
   const index_t panel_pieces = by_images.fits ? by_images.panel_pieces : plan.panel_pieces;
   threads.parallel_for(pieces * panel_pieces, [&](index_t piece) {
-    const Slot slot(scratch.taken, threads.count());
+    const Slot slot(scratch.slots);
     const index_t part = piece % panel_pieces, chunk = piece / panel_pieces;
     const T** table = scratch.table + slot.index() * scratch.table_size;
     T* copy = scratch.copy + slot.index() * scratch.copy_size;

@@ -26,13 +26,13 @@ struct FewScratch {
 
   FewScratch(const Correlation& c, const BlockKernels<T>& kernels, int threads, std::byte* base) {
     Carver carver(base);
-    taken = carver.take<int>(threads);
+    slots = Slots(carver, threads, (c.outputs + piece_outputs - 1) / piece_outputs);
     const index_t lanes = kernels.lanes;
     packed = carver.take<T>((c.out_height + 2 * BlockKernels<T>::max_panel) / lanes * lanes * c.depth);
-    stage = carver.take<T>(piece_outputs * BlockKernels<T>::max_panel * threads);
+    stage = carver.take<T>(piece_outputs * BlockKernels<T>::max_panel * slots.count);
     bytes = carver.used();
   }
-  int* taken;
+  Slots slots;
   T *packed, *stage;
   std::size_t bytes;
 };
@@ -54,7 +54,7 @@ void correlate_few(const Correlation& c, const BlockKernels<T>& kernels, const T
     return;
   }
   const FewScratch<T> scratch(c, kernels, threads.count(), memory);
-  for (int i = 0; i < threads.count(); ++i) scratch.taken[i] = 0;
+  scratch.slots.clear();
   const index_t full = kernels.lanes << kernels.widest, pixels = c.out_height;
   const index_t panels = (pixels + full - 1) / full, rows = FewScratch<T>::piece_outputs;
   // Panels of pixels: packed[panel][channel][pixel].
@@ -69,7 +69,7 @@ void correlate_few(const Correlation& c, const BlockKernels<T>& kernels, const T
     }
   });
   threads.parallel_for((c.outputs + rows - 1) / rows, [&](index_t piece) {
-    const Slot slot(scratch.taken, threads.count());
+    const Slot slot(scratch.slots);
     T* stage = scratch.stage + slot.index() * rows * BlockKernels<T>::max_panel;
     const index_t k0 = piece * rows, count = c.outputs - k0 < rows ? c.outputs - k0 : rows;
     const T* table[FewScratch<T>::piece_outputs + BlockKernels<T>::max_pixels];

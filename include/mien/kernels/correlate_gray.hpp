@@ -35,14 +35,14 @@ template <class S, class T>
 struct GrayScratch {
   GrayScratch(const Correlation& c, const GrayPlan<T>& plan, int threads, std::byte* base) {
     Carver carver(base);
-    taken = carver.take<int>(threads);
+    slots = Slots(carver, threads, c.batch * plan.row_pieces);
     weights = carver.take<T>(9 * c.outputs);
-    copy = carver.take<T>(plan.copy_size * threads);
+    copy = carver.take<T>(plan.copy_size * slots.count);
     stage_size = std::is_same_v<S, T> ? 0 : c.out_width * BlockKernels<T>::max_panel;
-    stage = carver.take<T>(stage_size * threads);
+    stage = carver.take<T>(stage_size * slots.count);
     bytes = carver.used();
   }
-  int* taken;
+  Slots slots;
   T *weights, *copy, *stage;
   index_t stage_size;
   std::size_t bytes;
@@ -53,7 +53,7 @@ template <class S, class T>
 bool correlate_gray(const Correlation& c, const GrayPlan<T>& plan, const BlockKernels<T>& kernels, const S* x,
                     const T* w, const T* bias, S* y, std::byte* memory, const Threads& threads) {
   const GrayScratch<S, T> scratch(c, plan, threads.count(), memory);
-  for (int i = 0; i < threads.count(); ++i) scratch.taken[i] = 0;
+  scratch.slots.clear();
   for (index_t first = 0; first < c.outputs;) {
     const index_t panel = kernels.lanes << panel_index(kernels, c.outputs - first);
     if (!pack_weights<S>(c.layout, w, first, panel, 1, panel, !c.place.is_identity(), scratch.weights + 9 * first))
@@ -62,7 +62,7 @@ bool correlate_gray(const Correlation& c, const GrayPlan<T>& plan, const BlockKe
   }
   const index_t width = c.place.padded_width;
   threads.parallel_for(c.batch * plan.row_pieces, [&](index_t piece) {
-    const Slot slot(scratch.taken, threads.count());
+    const Slot slot(scratch.slots);
     T* copy = scratch.copy + slot.index() * plan.copy_size;
     const index_t n = piece / plan.row_pieces, i0 = piece % plan.row_pieces * plan.rows;
     const index_t i1 = i0 + plan.rows < c.out_height ? i0 + plan.rows : c.out_height;

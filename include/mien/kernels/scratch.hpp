@@ -33,12 +33,25 @@ struct PackedWeights {
   bool ready = false;
 };
 
-/// One of `count` buffers for as long as a piece of work runs. There are as many buffers as threads, so one is free.
+/// Which of `count` buffers are in use: as many as pieces of work run at once, so that one is always free.
+struct Slots {
+  Slots() = default;
+  Slots(Carver& carver, int threads, index_t pieces)
+      : count(pieces < threads ? static_cast<int>(pieces) : threads), taken(carver.take<int>(count)) {}
+  /// To be called once before the first Slot, as scratch memory holds anything.
+  void clear() const {
+    for (int i = 0; i < count; ++i) taken[i] = 0;
+  }
+  int count = 0;
+  int* taken = nullptr;
+};
+
+/// One of the buffers for as long as a piece of work runs.
 class Slot {
  public:
-  Slot(int* taken, int count) : taken_(taken) {
+  explicit Slot(const Slots& slots) : taken_(slots.taken) {
     for (;;) {
-      for (index_ = 0; index_ < count; ++index_) {
+      for (index_ = 0; index_ < slots.count; ++index_) {
         int expected = 0;
         if (std::atomic_ref<int>(taken_[index_]).compare_exchange_strong(expected, 1, std::memory_order_acquire))
           return;

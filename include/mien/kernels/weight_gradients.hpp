@@ -48,16 +48,16 @@ template <class S, class T>
 struct GradientScratch {
   GradientScratch(const ConvGeometry& g, const GradientPlan<S, T>& plan, int threads, std::byte* base) {
     Carver carver(base);
-    taken = carver.take<int>(threads);
+    slots = Slots(carver, threads, plan.parts * plan.panels * g.groups);
     part_values = plan.panel_width * g.groups * (plan.inner + 1);
     sums = carver.take<T>(part_values * plan.parts);
     dy_size = plan.pixels * BlockKernels<T>::max_panel;
-    dy = carver.take<T>(dy_size * threads);
+    dy = carver.take<T>(dy_size * slots.count);
     x_size = (plan.x_values + 15) / 16 * 16;
-    x = carver.take<T>(x_size * threads);
+    x = carver.take<T>(x_size * slots.count);
     bytes = carver.used();
   }
-  int* taken;
+  Slots slots;
   index_t part_values, dy_size, x_size;
   T *sums, *dy, *x;
   std::size_t bytes;
@@ -128,14 +128,14 @@ void run_weight_gradients(const ConvGeometry& g, const BlockKernels<T>& kernels,
                           P* dbias, std::byte* memory, const Threads& threads) {
   const GradientPlan<S, T> plan(g, kernels);
   const GradientScratch<S, T> scratch(g, plan, threads.count(), memory);
-  for (int i = 0; i < threads.count(); ++i) scratch.taken[i] = 0;
+  scratch.slots.clear();
   const index_t oh = g.out_height(), ow = g.out_width(), cg = g.channels / g.groups, kg = g.filters / g.groups;
   const index_t all_panels = plan.panels * g.groups, full = kernels.lanes << kernels.widest,
                 taps = g.kernel_h * g.kernel_w;
   const index_t image = g.height * g.width * g.channels;
 
   threads.parallel_for(plan.parts * all_panels, [&](index_t piece) {
-    const Slot slot(scratch.taken, threads.count());
+    const Slot slot(scratch.slots);
     const index_t part = piece / all_panels, group = piece % all_panels / plan.panels;
     const index_t k0 = piece % plan.panels * full, left = kg - k0;
     const int index = panel_index(kernels, left);

@@ -96,17 +96,17 @@ template <class S>
 struct WinogradScratch {
   WinogradScratch(const Correlation& c, const WinogradPlan& plan, int threads, std::byte* base) {
     Carver carver(base);
-    taken = carver.take<int>(threads);
+    slots = Slots(carver, threads, plan.pieces);
     finite = carver.take<bool>(plan.pieces + c.depth);
     zeros = carver.take<S>(c.depth);
     bias = carver.take<float>(plan.outputs);
     packed = carver.take<std::byte>(static_cast<index_t>(WinogradWeights(plan, nullptr).bytes));
-    input = carver.take<float>(plan.elements * plan.input_plane * threads);
-    output = carver.take<float>(plan.elements * plan.output_plane * threads);
-    table = carver.take<const float*>((plan.piece_tiles + BlockKernels<float>::max_pixels) * threads);
+    input = carver.take<float>(plan.elements * plan.input_plane * slots.count);
+    output = carver.take<float>(plan.elements * plan.output_plane * slots.count);
+    table = carver.take<const float*>((plan.piece_tiles + BlockKernels<float>::max_pixels) * slots.count);
     bytes = carver.used();
   }
-  int* taken;
+  Slots slots;
   bool* finite;
   S* zeros;
   float *bias, *input, *output;
@@ -227,7 +227,7 @@ bool run_winograd(const Correlation& c, const WinogradPlan& plan, const BlockKer
                   const float* w, const float* bias, S* y, std::byte* memory, const Threads& threads,
                   PackedWeights packed) {
   const WinogradScratch<S> scratch(c, plan, threads.count(), memory);
-  for (int i = 0; i < threads.count(); ++i) scratch.taken[i] = 0;
+  scratch.slots.clear();
   for (index_t k = 0; k < plan.outputs; ++k) scratch.bias[k] = bias != nullptr && k < c.outputs ? bias[k] : 0.0f;
   for (index_t k = 0; k < c.depth; ++k) scratch.zeros[k] = S(0.0f);
 
@@ -247,7 +247,7 @@ bool run_winograd(const Correlation& c, const WinogradPlan& plan, const BlockKer
   if (!*transformed.finite) return false;
 
   threads.parallel_for(plan.pieces, [&](index_t piece) {
-    const Slot slot(scratch.taken, threads.count());
+    const Slot slot(scratch.slots);
     float* input = scratch.input + slot.index() * plan.elements * plan.input_plane;
     float* output = scratch.output + slot.index() * plan.elements * plan.output_plane;
     const float** table = scratch.table + slot.index() * (plan.piece_tiles + BlockKernels<float>::max_pixels);

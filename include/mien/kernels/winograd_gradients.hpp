@@ -55,19 +55,17 @@ struct WinogradGradientPlan {
 
 template <class S>
 struct WinogradGradientScratch {
-  WinogradGradientScratch(const ConvGeometry& g, const WinogradGradientPlan& plan, int threads, std::byte* base)
-      : slots(threads < plan.parts * plan.groups ? threads : static_cast<int>(plan.parts * plan.groups)) {
+  WinogradGradientScratch(const ConvGeometry& g, const WinogradGradientPlan& plan, int threads, std::byte* base) {
     Carver carver(base);
-    taken = carver.take<int>(slots);
+    slots = Slots(carver, threads, plan.parts * plan.groups);
     finite = carver.take<bool>(g.channels);
     zeros = carver.take<S>(g.channels > g.filters ? g.channels : g.filters);
     sums = carver.take<float>(plan.part_values * plan.parts);
-    x = carver.take<float>(plan.forward.elements * plan.x_plane * slots);
-    dy = carver.take<float>(plan.forward.elements * plan.dy_plane * slots);
+    x = carver.take<float>(plan.forward.elements * plan.x_plane * slots.count);
+    dy = carver.take<float>(plan.forward.elements * plan.dy_plane * slots.count);
     bytes = carver.used();
   }
-  int slots;  // tasks at one time
-  int* taken;
+  Slots slots;
   bool* finite;
   S* zeros;
   float *sums, *x, *dy;
@@ -143,7 +141,7 @@ bool run_winograd_gradients(const ConvGeometry& g, const WinogradGradientPlan& p
                             const S* x, const S* dy, float* dw, float* dbias, std::byte* memory,
                             const Threads& threads) {
   const WinogradGradientScratch<S> scratch(g, plan, threads.count(), memory);
-  for (int i = 0; i < scratch.slots; ++i) scratch.taken[i] = 0;
+  scratch.slots.clear();
   const index_t channels = g.channels, filters = g.filters, oh = g.out_height(), ow = g.out_width();
   for (index_t k = 0; k < (channels > filters ? channels : filters); ++k) scratch.zeros[k] = S(0.0f);
   const index_t columns = plan.forward.tile_columns, per_image = plan.forward.tile_rows * columns;
@@ -152,7 +150,7 @@ bool run_winograd_gradients(const ConvGeometry& g, const WinogradGradientPlan& p
     const index_t part = task / plan.groups, first_filter = task % plan.groups * plan.group_filters;
     const index_t last_filter =
         filters - first_filter < plan.group_filters ? filters : first_filter + plan.group_filters;
-    const Slot slot(scratch.taken, scratch.slots);
+    const Slot slot(scratch.slots);
     float* v = scratch.x + slot.index() * plan.forward.elements * plan.x_plane;
     float* d = scratch.dy + slot.index() * plan.forward.elements * plan.dy_plane;
     float* sums = scratch.sums + part * plan.part_values;

@@ -38,7 +38,7 @@ inline bool run_correlation(Correlation c, const bfloat16* x, const float* w, co
   flatten_pixels(c);
   const TilePlan plan(c);
   const TileScratch scratch(c, plan, threads.count(), memory);
-  for (int i = 0; i < threads.count(); ++i) scratch.taken[i] = 0;
+  scratch.slots.clear();
 
   const TileWeights weights(c, plan, packed.memory != nullptr ? packed.memory : scratch.packed);
   if (!packed.ready) pack_tile_weights(c, plan, w, weights, threads);
@@ -49,7 +49,7 @@ inline bool run_correlation(Correlation c, const bfloat16* x, const float* w, co
   }
 
   threads.parallel_for(plan.pieces * plan.block_pieces, [&](index_t piece) {
-    const Slot slot(scratch.taken, threads.count());
+    const Slot slot(scratch.slots);
     const TileScope tiles;
     const index_t part = piece % plan.block_pieces, chunk = piece / plan.block_pieces;
     const index_t n0 = chunk / plan.row_pieces * plan.images, i0 = chunk % plan.row_pieces * plan.rows;

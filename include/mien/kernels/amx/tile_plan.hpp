@@ -147,15 +147,15 @@ struct TileScratch {
   TileScratch(const Correlation& c, const TilePlan& plan, int threads, std::byte* base) {
     Carver carver(base);
     packed = carver.take<std::byte>(static_cast<index_t>(TileWeights(c, plan, nullptr).bytes));
-    taken = carver.take<int>(threads);
+    slots = Slots(carver, threads, plan.pieces * plan.block_pieces);
     copy_size = (plan.copied + 31) / 32 * 32;
-    copy = carver.take<bfloat16>(copy_size * threads);
+    copy = carver.take<bfloat16>(copy_size * slots.count);
     segment_size = c.taps();
-    segments = carver.take<TileSegment>(segment_size * threads);
+    segments = carver.take<TileSegment>(segment_size * slots.count);
     bytes = carver.used();
   }
   std::byte* packed;
-  int* taken;
+  Slots slots;
   bfloat16* copy;
   TileSegment* segments;
   index_t copy_size, segment_size;

@@ -38,7 +38,7 @@ inline ConvGeometry gathered_geometry(const ConvGeometry& g) {
   return result;
 }
 
-/// Scratch for the gathered windows of all images (16 values per pixel) and one padded image per thread.
+/// Scratch for the gathered windows of all images (16 values per pixel) and a padded image for each piece at work.
 struct GatheredWindows {
   static constexpr index_t pitch = 16;  // values per window
 
@@ -46,16 +46,16 @@ struct GatheredWindows {
       : place(forward_correlation(g).place),
         padded_size((place.padded_height * place.padded_width + 64 + 31) / 32 * 32) {
     Carver carver(base);
-    taken = carver.take<int>(threads);
-    padded = carver.take<bfloat16>(padded_size * threads);
+    slots = Slots(carver, threads, g.batch);
+    padded = carver.take<bfloat16>(padded_size * slots.count);
     windows = carver.take<bfloat16>(g.batch * g.out_height() * g.out_width() * pitch);
     bytes = carver.used();
   }
   void fill(const ConvGeometry& g, const bfloat16* x, const Threads& threads) const {
-    for (int i = 0; i < threads.count(); ++i) taken[i] = 0;
+    slots.clear();
     const index_t oh = g.out_height(), ow = g.out_width();
     threads.parallel_for(g.batch, [&](index_t n) {
-      const Slot slot(taken, threads.count());
+      const Slot slot(slots);
       bfloat16* image = padded + slot.index() * padded_size;
       copy_padded(place, x + n * g.height * g.width, 0, place.padded_height, image);
       for (index_t i = 0; i < oh; ++i)
@@ -65,7 +65,7 @@ struct GatheredWindows {
   }
   Placement place;
   index_t padded_size;
-  int* taken;
+  Slots slots;
   bfloat16 *padded, *windows;
   std::size_t bytes;
 };
@@ -131,14 +131,14 @@ struct TileGradientPlan {
 struct TileGradientScratch {
   TileGradientScratch(const TileGradientPlan& plan, int threads, std::byte* base) {
     Carver carver(base);
-    taken = carver.take<int>(threads);
+    slots = Slots(carver, threads, plan.parts * plan.filter_parts);
     sums = carver.take<float>(plan.parts * plan.part_values);
-    left = carver.take<bfloat16>(plan.left_values * threads);
-    right = carver.take<bfloat16>(plan.right_values * threads);
+    left = carver.take<bfloat16>(plan.left_values * slots.count);
+    right = carver.take<bfloat16>(plan.right_values * slots.count);
     ones = carver.take<bfloat16>(tile_values);
     bytes = carver.used();
   }
-  int* taken;
+  Slots slots;
   float* sums;
   bfloat16 *left, *right, *ones;
   std::size_t bytes;
@@ -265,14 +265,14 @@ inline void run_weight_gradients(const ConvGeometry& given, const bfloat16* give
   pixels_as_images(g);
   const TileGradientPlan plan(g);
   const TileGradientScratch scratch(plan, threads.count(), memory);
-  for (int i = 0; i < threads.count(); ++i) scratch.taken[i] = 0;
+  scratch.slots.clear();
   for (index_t i = 0; i < tile_values; ++i) scratch.ones[i] = bfloat16(1.0F);
   const index_t oh = g.out_height(), ow = g.out_width();
   const index_t x_image = g.height * g.width * x_pixel, dy_image = oh * ow * g.filters;
   const index_t pitch = plan.pitch;
 
   threads.parallel_for(plan.parts * plan.filter_parts, [&](index_t piece) {
-    const Slot slot(scratch.taken, threads.count());
+    const Slot slot(scratch.slots);
     const TileScope tiles;
     const index_t part = piece / plan.filter_parts, k0 = piece % plan.filter_parts * plan.part_blocks;
     index_t blocks = plan.filter_blocks - k0;
