@@ -1,4 +1,5 @@
 // Every convolution pass of every instruction set against the plain loops, on random geometries.
+#include "mien/kernels/batch_norm.hpp"
 #include "mien/kernels/conv2d.hpp"
 
 #include <doctest/doctest.h>
@@ -626,6 +627,115 @@ TEST_CASE("results that are streamed past the caches are those of others") {
   }
 }
 #endif
+
+/// What the layers of an epilogue make of y, one after the other.
+template <class T, class P>
+std::vector<T> layer_by_layer(const ConvGeometry& g, const Epilogue<P>& epilogue, std::vector<T> y) {
+  if (epilogue.scale != nullptr) {
+    scale_shift<false>(g.output_size() / g.filters, g.filters, y.data(), epilogue.scale, epilogue.shift, y.data(),
+                       Threads(1));
+  }
+  for (T& value : y)
+    if (epilogue.relu && P(value) <= 0) value = T(P{0});
+  if (!epilogue.pool) return y;
+  const index_t height = g.out_height(), width = g.out_width();
+  std::vector<T> pooled;
+  for (index_t n = 0; n < g.batch; ++n)
+    for (index_t i = 0; i < height; i += 2)
+      for (index_t j = 0; j < width; j += 2)
+        for (index_t k = 0; k < g.filters; ++k) {
+          const auto at = [&](index_t r, index_t c) {
+            return y[static_cast<std::size_t>(((n * height + i + r) * width + j + c) * g.filters + k)];
+          };
+          pooled.push_back(std::max({at(0, 0), at(0, 1), at(1, 0), at(1, 1)}));
+        }
+  return pooled;
+}
+
+struct EpilogueShape {
+  const char* name;
+  index_t batch, side, channels, filters, kernel, padding;
+  bool pools;  // where Winograd's way is
+};
+constexpr EpilogueShape epilogue_shapes[] = {{"gray", 2, 20, 1, 32, 3, 1, false},
+                                             {"gray, bf16 by rows", 1, 21, 1, 48, 3, 0, false},
+                                             {"tiles of 4", 1, 46, 32, 64, 3, 0, true},
+                                             {"tiles of 4, the last ones in part", 3, 22, 16, 48, 3, 1, true},
+                                             {"tiles of 4, odd", 6, 15, 16, 16, 3, 1, false},
+                                             {"tiles of 3", 1, 21, 32, 64, 3, 1, false},
+                                             {"rows of pixels", 1, 8, 24, 40, 3, 0, false},
+                                             {"filters left over", 2, 12, 7, 21, 3, 1, false},
+                                             {"images side by side", 40, 4, 64, 32, 3, 1, false},
+                                             {"dot products", 2, 1, 200, 100, 1, 0, false},
+                                             {"few pixels", 7, 1, 200, 100, 1, 0, false},
+                                             {"many pixels", 130, 1, 64, 21, 1, 0, false}};
+
+/// Results of every way with every epilogue are those of the layers, to the bit; ways are taken where they should.
+template <class T>
+void compare_epilogues(Isa isa) {
+  using P = parameter_t<T>;
+  if (isa > cpu_isa()) {
+    MESSAGE("skipped: this machine has no " << to_string(isa));
+    return;
+  }
+  Dice dice{7 + static_cast<std::uint64_t>(isa)};
+  for (const EpilogueShape& shape : epilogue_shapes) {
+    ConvGeometry g;
+    g.batch = shape.batch;
+    g.height = g.width = shape.side;
+    if (shape.kernel == 1) std::swap(g.batch, g.width);  // as Dense has them
+    g.channels = shape.channels;
+    g.filters = shape.filters;
+    g.kernel_h = g.kernel_w = shape.kernel;
+    g.pad_top = g.pad_bottom = g.pad_left = g.pad_right = shape.padding;
+    const auto w = random_values<P>(dice, g.weight_size());
+    const auto b = random_values<P>(dice, g.filters), scale = random_values<P>(dice, g.filters),
+               shift = random_values<P>(dice, g.filters);
+    const bool even = g.out_height() % 2 == 0 && g.out_width() % 2 == 0;
+    for (const bool finite : {true, false}) {
+      auto x = random_values<T>(dice, g.input_size());
+      if (!finite) x[x.size() / 2] = T(std::numeric_limits<P>::quiet_NaN());
+      Scratch memory(conv2d_scratch_bytes<T>(ConvPass::forward, g, 3, isa));
+      std::vector<T> plain(static_cast<std::size_t>(g.output_size()));
+      conv2d_forward<T>(g, x.data(), w.data(), b.data(), plain.data(), memory.data(), Threads(3), isa);
+      for (const int kind : {1, 2, 3, 5, 7}) {  // relu, scale, both, relu and pooling, all
+        Epilogue<P> epilogue;
+        epilogue.relu = (kind & 1) != 0;
+        if ((kind & 2) != 0) epilogue.scale = scale.data(), epilogue.shift = shift.data();
+        epilogue.pool = (kind & 4) != 0;
+        if (epilogue.pool && !even) continue;
+        // Whether product and sum are rounded once or twice is that of the loops for cpu_isa().
+        if (epilogue.scale != nullptr && isa != cpu_isa()) continue;
+        const std::string where = std::string(shape.name) + ", " + std::string(to_string(isa)) + ", epilogue " +
+                                  std::to_string(kind) + (finite ? "" : ", NaN");
+        CAPTURE(where);
+        const bool rounds = !std::is_same_v<T, P>;
+        const bool expected = conv2d_infers<T>(epilogue.scale != nullptr, isa) &&
+                              (!epilogue.pool || (shape.pools && std::is_same_v<P, float> && isa >= Isa::avx2));
+        CHECK(conv2d_infers<T>(false, isa) == (!rounds || isa < Isa::amx));
+        CHECK(conv2d_infers<T>(true, isa) == !rounds);
+        const std::vector<T> truth = expected ? layer_by_layer(g, epilogue, plain) : std::vector<T>{};
+        for (const int count : {1, 2, 3}) {
+          std::vector<T> y(truth.size());
+          const bool taken = conv2d_infer<T>(g, x.data(), w.data(), b.data(), epilogue, expected ? y.data() : nullptr,
+                                             memory.data(), Threads(count), isa);
+          if (finite) CHECK(taken == expected);
+          if (taken && finite) CHECK(same_bytes(y, truth));
+          if (taken && !finite) CHECK(kinds(y) == kinds(truth));
+        }
+        CHECK(memory.intact());
+      }
+    }
+  }
+}
+
+TEST_CASE("convolution with what follows it gives what the layers give") {
+  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512, Isa::amx}) {
+    compare_epilogues<float>(isa);
+    compare_epilogues<double>(isa);
+    compare_epilogues<bfloat16>(isa);
+  }
+}
 
 /// A single image, gray or not, and a dense layer, on machines of many processors.
 template <class T>

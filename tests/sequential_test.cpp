@@ -17,6 +17,7 @@
 #include "mien/nn/dense.hpp"
 #include "mien/nn/dropout.hpp"
 #include "mien/nn/pooling.hpp"
+#include "mien/nn/prepared.hpp"
 #include "mien/nn/shape_layers.hpp"
 #include "nn_test.hpp"
 
@@ -357,6 +358,43 @@ void check_cut(Sequential<T> net, const std::vector<index_t>& cuts, index_t held
   }
 }
 
+/// Inference of `net` does several layers at once; watched, or a layer at a time, it does each by itself. The same
+/// comes out, with statistics as training leaves them, of one image and of some.
+template <class T>
+void check_inference(Sequential<T> net, const Shape& input) {
+  using P = parameter_t<T>;
+  net.build(input, 1);
+  for (auto& p : net.parameters()) {
+    const Tensor<P> noise = test::random_tensor<P>(p.value.shape(), 3);
+    for (index_t k = 0; k < noise.size(); ++k)
+      p.value[k] = p.role == Role::statistic ? P(0.6) + noise[k] * P(0.5) : p.value[k] + noise[k] * P(0.1);
+  }
+  const Threads threads(2);
+  for (const index_t batch : {index_t{1}, index_t{5}}) {
+    CAPTURE(batch);
+    const Tensor<T> x = test::random_tensor<T>(input.with_batch(batch), 7);
+    Tensor<T> y(net.output_shape().with_batch(batch)), watched(y.shape()), prepared(y.shape());
+    Workspace workspace(threads), other;
+    net.infer(x.view(), y.view(), workspace);
+    RecorderOf<T> recorder;
+    net.infer(x.view(), watched.view(), other, {}, &recorder);
+    CHECK(static_cast<index_t>(recorder.names.size()) >= net.layer_count());
+    CHECK(test::same_bits(y, watched));
+    Prepared<T>(net, batch).infer(x.view(), prepared.view(), workspace);
+    CHECK(test::same_bits(y, prepared));
+    Tensor<T> value = x;
+    for (index_t i = 0; i < net.layer_count(); ++i) {
+      Tensor<T> next(std::as_const(net).shape_after(i + 1).with_batch(batch));
+      net.infer(value.view(), next.view(), workspace, {i, i + 1});
+      value = std::move(next);
+    }
+    CHECK(test::same_bits(y, value));
+    index_t varied = 0;
+    for (index_t k = 1; k < y.size(); ++k) varied += static_cast<double>(y[k]) != static_cast<double>(y[0]);
+    CHECK(varied > 0);
+  }
+}
+
 /// `net` from (4, 4, 1) to (2, 2, 3): a NaN in the last pixel wins where it is seen, and stays.
 template <class T>
 void check_nan(Sequential<T> net) {
@@ -387,6 +425,24 @@ TEST_CASE_TEMPLATE("sequential: normalization, Relu and pooling in one pass are 
   check_cut<T>({Conv2d{.filters = 5, .kernel = 2}, BatchNorm2d{}, Relu{}, MaxPool2d{2}, Dense{5}}, {3}, 1 << 20);
   // A NaN wins and stays.
   check_nan(Sequential<T>{Conv2d{.filters = 3, .padding = 1}, BatchNorm2d{}, Relu{}, MaxPool2d{2}});
+}
+
+TEST_CASE_TEMPLATE("sequential: inference of several layers at once is that of each by itself", T, float, double,
+                   bfloat16) {
+  const Conv2d same{.filters = 32, .padding = 1};
+  // The pooling of 24x24 comes with tiles of 4, that of 11x11 not; layers that pass values on stand first and last too.
+  check_inference<T>({Dropout{},    same,          BatchNorm2d{}, Relu{},    same,     BatchNorm2d{}, Relu{},
+                      MaxPool2d{2}, Dropout{},     same,          Relu{},    same,     BatchNorm2d{}, Flatten{},
+                      Dense{40},    BatchNorm2d{}, Relu{},        Dropout{}, Dense{9}, Relu{},        Dropout{}},
+                     {24, 24, 1});
+  check_inference<T>({same, Relu{}, Conv2d{.filters = 48, .padding = 1}, Relu{}, MaxPool2d{2}, BatchNorm2d{}, same,
+                      MaxPool2d{2}, Relu{}, Flatten{}, Dropout{}, Dense{9}},
+                     {22, 26, 3});
+  check_inference<T>({same, Residual<T>{{same, BatchNorm2d{}, Relu{}, Dropout{}, same, BatchNorm2d{}}}, Relu{},
+                      MaxPool2d{2}, Concat<T>(Sequential<T>{same, Relu{}, Dropout{}}, Sequential<T>{}), Dense{9}},
+                     {16, 16, 2});
+  check_inference<T>({Flatten{}, Dropout{}}, {3, 3, 2});
+  check_nan(Sequential<T>{Conv2d{.filters = 3, .padding = 1}, Relu{}, MaxPool2d{2}, Dropout{}});
 }
 
 TEST_CASE_TEMPLATE("sequential: Relu and pooling in one pass are the two one after the other", T, float, double,

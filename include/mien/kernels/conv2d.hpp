@@ -11,6 +11,7 @@
 #include "mien/kernels/avx512/float_blocks.hpp"
 #include "mien/kernels/correlate.hpp"
 #include "mien/kernels/dense_gradients.hpp"
+#include "mien/kernels/epilogue.hpp"
 #include "mien/kernels/portable/blocks.hpp"
 #include "mien/kernels/reference.hpp"
 #include "mien/kernels/weight_gradients.hpp"
@@ -89,24 +90,37 @@ MIEN_COLD std::size_t conv2d_packed_bytes(const ConvGeometry& g, Isa isa = cpu_i
   return detail::correlation_packed_bytes<T>(detail::forward_correlation(g), detail::pick_blocks<parameter_t<T>>(isa));
 }
 
+/// Whether conv2d_infer() has a way for an epilogue without pooling; with `scales`, for one that scales.
+template <class T>
+bool conv2d_infers(bool scales, Isa isa = cpu_isa()) {
+  return std::is_same_v<T, parameter_t<T>> || (!scales && isa < Isa::amx);
+}
+
+/// conv2d_forward and the epilogue, bit for bit what the layers give one after the other; y is what comes out at the
+/// end. False, with y in any state, where it has no way for that, and where results are not finite: which are is for
+/// the layers to tell. With an empty epilogue it is false only where the plain loops are to tell.
+template <class T, class P = parameter_t<T>>
+__attribute__((noinline)) bool conv2d_infer(const ConvGeometry& g, const T* x, const P* w, const P* bias,
+                                            const Epilogue<P>& epilogue, T* y, std::byte* scratch,
+                                            const Threads& threads, Isa isa = cpu_isa(), PackedWeights packed = {}) {
+  if (!epilogue.is_empty() && !conv2d_infers<T>(epilogue.scale != nullptr, isa)) return false;
+#if MIEN_HAS_X86_KERNELS
+  if constexpr (std::is_same_v<T, bfloat16>) {
+    if (isa >= Isa::amx)
+      return detail::amx::run_correlation(detail::forward_correlation(g), x, w, bias, y, scratch, threads, packed);
+  }
+#endif
+  return detail::run_correlation<T, P>(detail::forward_correlation(g), detail::pick_blocks<P>(isa), x, w, bias, y,
+                                       scratch, threads, packed, epilogue);
+}
+
 /// Forward pass: see reference::conv2d_forward for the formula; y is assigned, bias may be null. `packed` belongs to
 /// these weights, this geometry and this instruction set.
 template <class T, class P = parameter_t<T>>
 void conv2d_forward(const ConvGeometry& g, const T* x, const P* w, const P* bias, T* y, std::byte* scratch,
                     const Threads& threads, Isa isa = cpu_isa(), PackedWeights packed = {}) {
-#if MIEN_HAS_X86_KERNELS
-  if constexpr (std::is_same_v<T, bfloat16>) {
-    if (isa >= Isa::amx) {
-      if (!detail::amx::run_correlation(detail::forward_correlation(g), x, w, bias, y, scratch, threads, packed))
-        reference::conv2d_forward(g, x, w, bias, y);
-      return;
-    }
-  }
-#endif
-  if (!detail::run_correlation<T, P>(detail::forward_correlation(g), detail::pick_blocks<P>(isa), x, w, bias, y,
-                                     scratch, threads, packed)) {
+  if (!conv2d_infer<T, P>(g, x, w, bias, {}, y, scratch, threads, isa, packed))
     reference::conv2d_forward(g, x, w, bias, y);
-  }
 }
 
 /// Gradient with respect to x: dx is assigned.

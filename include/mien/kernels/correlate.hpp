@@ -59,25 +59,34 @@ struct CorrelationScratch {
   std::size_t bytes;
 };
 
-/// Runs a correlation of S with parameters P computed in T. False if it refuses (see padding_matters); nothing is
-/// written then.
+/// Runs a correlation of S with parameters P computed in T, and the epilogue. False if it refuses (see
+/// padding_matters), and with an epilogue also where it has no way for it, or where results are not finite: y is then
+/// in any state.
 template <class S, class T, class P>
 bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, const P* w, const P* bias, S* y,
-                     std::byte* memory, const Threads& threads, PackedWeights packed = {}) {
+                     std::byte* memory, const Threads& threads, PackedWeights packed = {},
+                     const Epilogue<T>& epilogue = {}) {
+  // A normalization reads rounded results.
+  if (!std::is_same_v<S, T> && epilogue.scale != nullptr) return false;
   flatten_pixels(c);
   if constexpr (std::is_same_v<S, T>) {
-    if (has_few_pixels(c)) {
-      correlate_few(c, kernels, x, w, bias, y, memory, threads);
+    if (has_few_pixels(c) && !epilogue.pool) {
+      correlate_few(c, kernels, x, w, bias, y, memory, threads, epilogue);
       return true;
     }
   }
   const GrayPlan<T> gray(c, kernels);
-  if (gray.fits && correlate_gray(c, gray, kernels, x, w, bias, y, memory, threads)) return true;
+  if (gray.fits && !epilogue.pool && correlate_gray(c, gray, kernels, x, w, bias, y, memory, threads, epilogue))
+    return true;
   if constexpr (std::is_same_v<T, float>) {
     const WinogradPlan winograd(c, kernels);
-    if (winograd.fits && run_winograd(c, winograd, kernels, x, w, bias, y, memory, threads, packed)) return true;
+    if (winograd.fits && (winograd.pools || !epilogue.pool)) {
+      if (run_winograd(c, winograd, kernels, x, w, bias, y, memory, threads, packed, epilogue)) return true;
+      if (!epilogue.is_empty()) return false;
+    }
     if (winograd.fits) packed = {};
   }
+  if (epilogue.pool) return false;
   const CorrelationPlan<S, T> plan(c, kernels);
   const ImagesPlan<S, T> by_images(c, kernels);
   const CorrelationScratch<S, T> scratch(c, plan, by_images, threads.count(), memory);
@@ -174,6 +183,7 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
       } else {
         correlate_panel(c, kernels, index, pitch, table, count, group * c.depth, weights, start, sums, sums_pitch);
       }
+      finish_rows(epilogue, group * c.outputs + first, count * pixels_each, valid, sums, sums_pitch);
       if (sums == stage) copy_rows(stage, panel, count * pixels_each, valid, to, all_outputs);
     }
   });

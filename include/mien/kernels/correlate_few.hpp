@@ -37,10 +37,10 @@ struct FewScratch {
   std::size_t bytes;
 };
 
-/// y = x w^T + bias for the few rows of x.
+/// y = x w^T + bias, and the epilogue, for the few rows of x.
 template <class T>
 void correlate_few(const Correlation& c, const BlockKernels<T>& kernels, const T* x, const T* w, const T* bias, T* y,
-                   std::byte* memory, const Threads& threads) {
+                   std::byte* memory, const Threads& threads, const Epilogue<T>& epilogue) {
   if (takes_dots(c, kernels)) {
     constexpr index_t rows = FewScratch<T>::piece_outputs;
     threads.parallel_for((c.outputs + rows - 1) / rows, [&](index_t piece) {
@@ -49,6 +49,7 @@ void correlate_few(const Correlation& c, const BlockKernels<T>& kernels, const T
         T* out = y + n * c.outputs + k0;
         kernels.dots(w + k0 * c.layout.output, c.layout.output, count, x + n * c.depth, c.depth, out);
         for (index_t k = 0; bias != nullptr && k < count; ++k) out[k] += bias[k0 + k];
+        finish_rows(epilogue, k0, 1, count, out, count);
       }
     });
     return;
@@ -84,6 +85,7 @@ void correlate_few(const Correlation& c, const BlockKernels<T>& kernels, const T
         for (index_t k = 0; k < count; ++k)
           y[(n0 + n) * c.outputs + k0 + k] = stage[k * panel + n] + (bias != nullptr ? bias[k0 + k] : T{0});
     }
+    finish_rows(epilogue, k0, pixels, count, y + k0, c.outputs);
   });
 }
 

@@ -51,7 +51,8 @@ struct GrayScratch {
 /// As detail::run_correlation, where plan.fits.
 template <class S, class T>
 bool correlate_gray(const Correlation& c, const GrayPlan<T>& plan, const BlockKernels<T>& kernels, const S* x,
-                    const T* w, const T* bias, S* y, std::byte* memory, const Threads& threads) {
+                    const T* w, const T* bias, S* y, std::byte* memory, const Threads& threads,
+                    const Epilogue<T>& epilogue) {
   const GrayScratch<S, T> scratch(c, plan, threads.count(), memory);
   scratch.slots.clear();
   for (index_t first = 0; first < c.outputs;) {
@@ -76,6 +77,7 @@ bool correlate_gray(const Correlation& c, const GrayPlan<T>& plan, const BlockKe
         const auto run = [&](T* sums, index_t pitch) {
           kernels.window[index](copy + (i - i0) * width, width, c.out_width, scratch.weights + 9 * first,
                                 bias != nullptr ? bias + first : zero, sums, pitch);
+          finish_rows(epilogue, first, c.out_width, panel, sums, pitch);
         };
         if constexpr (std::is_same_v<S, T>) {
           run(to, c.outputs);

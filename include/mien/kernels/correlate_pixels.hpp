@@ -3,6 +3,7 @@
 
 #include "mien/kernels/blocks.hpp"
 #include "mien/kernels/correlation.hpp"
+#include "mien/kernels/epilogue.hpp"
 
 namespace mien::kernels::detail {
 

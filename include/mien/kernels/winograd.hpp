@@ -6,6 +6,7 @@
 #include "mien/core/threads.hpp"
 #include "mien/kernels/blocks.hpp"
 #include "mien/kernels/correlation.hpp"
+#include "mien/kernels/epilogue.hpp"
 #include "mien/kernels/parallel.hpp"
 #include "mien/kernels/scratch.hpp"
 #include "mien/kernels/winograd_transforms.hpp"
@@ -62,11 +63,13 @@ struct WinogradPlan {
     input_plane = winograd_plane(piece_tiles * c.depth);
     output_plane = winograd_plane((piece_tiles + BlockKernels<float>::max_pixels) * outputs);
     weight_plane = winograd_plane(c.depth * outputs);
+    pools = tile == 4 && c.out_height % 2 == 0 && c.out_width % 2 == 0;
     // What lies outside an image is written over transformed input.
     if (outputs > elements * input_plane) fits = false;
   }
 
   bool fits = false;
+  bool pools = false;              // a tile holds whole windows of 2x2
   index_t tile = 0, elements = 0;  // outputs along one side of a tile; products of a tile and channel
   index_t tile_rows = 0, tile_columns = 0, tiles = 0;
   index_t outputs = 0;  // padded to whole panels
@@ -185,11 +188,50 @@ MIEN_INLINE inline void winograd_input(const S* const* d, index_t depth, float* 
   }
 }
 
-/// y[M r + s][k] = (A' m A) + bias for each output k, m being elements `plane` apart; outputs is a multiple of 16.
-/// Returns whether all are finite.
+/// *value = *value * scale + shift, rounded as scale_shift() on this processor rounds it, whose loops compilers fuse
+/// where they may: for AVX-512, but not for AVX2 unless the whole program is compiled for it.
+template <int Lanes>
+MIEN_INLINE inline void winograd_scale(const float* scale, const float* shift,
+                                       typename WinogradLanes<Lanes>::Vector* value) {
+  using Vector = typename WinogradLanes<Lanes>::Vector;
+  const auto* by = reinterpret_cast<const Vector*>(scale);
+  const auto* plus = reinterpret_cast<const Vector*>(shift);
+#if MIEN_HAS_X86_KERNELS && !defined(__FMA__)
+  if constexpr (Lanes == 8) {
+    Vector product = *value * *by;
+#if !defined(__clang__)  // which fuses within one expression only
+    __asm__("" : "+x"(product));
+#endif
+    *value = product + *plus;
+    return;
+  }
+#endif
+  *value = *value * *by + *plus;
+}
+
+/// *value = max(*value, 0), which is not NaN.
+template <int Lanes>
+MIEN_INLINE inline void winograd_rectify(typename WinogradLanes<Lanes>::Vector* value) {
+  using Lane = WinogradLanes<Lanes>;
+  const auto above = reinterpret_cast<typename Lane::Bits>(*value > typename Lane::Vector{});
+  *value = reinterpret_cast<typename Lane::Vector>(reinterpret_cast<typename Lane::Bits>(*value) & above);
+}
+
+/// *value = max(*value, *other), neither of which is NaN.
+template <int Lanes>
+MIEN_INLINE inline void winograd_largest(const typename WinogradLanes<Lanes>::Vector* other,
+                                         typename WinogradLanes<Lanes>::Vector* value) {
+  using Lane = WinogradLanes<Lanes>;
+  const auto take = reinterpret_cast<typename Lane::Bits>(*other > *value);
+  *value = reinterpret_cast<typename Lane::Vector>((reinterpret_cast<typename Lane::Bits>(*other) & take) |
+                                                   (reinterpret_cast<typename Lane::Bits>(*value) & ~take));
+}
+
+/// y[M r + s][k] = (A' m A) + bias and the epilogue for each output k, m being elements `plane` apart; outputs is a
+/// multiple of 16. With pooling y are M / 2 rows of M / 2. Returns whether all are finite.
 template <int M, int Lanes, class S>
-MIEN_INLINE inline bool winograd_output(const float* m, index_t plane, const float* bias, index_t outputs,
-                                        S* const* y) {
+MIEN_INLINE inline bool winograd_output(const float* m, index_t plane, const float* bias,
+                                        const Epilogue<float>& epilogue, index_t outputs, S* const* y) {
   using Vector = typename WinogradLanes<Lanes>::Vector;
   constexpr int points = M + 2;
   Vector check{};
@@ -204,14 +246,29 @@ MIEN_INLINE inline bool winograd_output(const float* m, index_t plane, const flo
       for (int r = 0; r < M; ++r) half[points * r + s] = result[r];
     }
     const Vector start = *reinterpret_cast<const Vector*>(bias + k);
+    alignas(64) Vector above[M];  // the row before
     for (int r = 0; r < M; ++r) {
       Vector result[M];
       Winograd<M, Lanes>::template output<M>(half + points * r, result);
 #pragma GCC unroll 6
       for (int s = 0; s < M; ++s) {
         result[s] += start;
-        winograd_store<Lanes>(result + s, y[M * r + s] + k);
+        if (epilogue.scale != nullptr) {
+          winograd_scale<Lanes>(epilogue.scale + k, epilogue.shift + k, result + s);
+        }
         check += result[s] * 0.0f;
+        if (epilogue.relu) winograd_rectify<Lanes>(result + s);
+        if (!epilogue.pool) winograd_store<Lanes>(result + s, y[M * r + s] + k);
+      }
+      if (M % 2 != 0 || !epilogue.pool) continue;
+#pragma GCC unroll 6
+      for (int s = 0; s < M; ++s) {
+        if (r % 2 != 0) winograd_largest<Lanes>(above + s, result + s);
+        above[s] = result[s];
+      }
+      for (int s = 0; r % 2 != 0 && s < M / 2; ++s) {
+        winograd_largest<Lanes>(above + 2 * s, above + 2 * s + 1);
+        winograd_store<Lanes>(above + 2 * s + 1, y[M / 2 * (r / 2) + s] + k);
       }
     }
   }
@@ -220,12 +277,12 @@ MIEN_INLINE inline bool winograd_output(const float* m, index_t plane, const flo
   return sum == 0.0f;
 }
 
-/// Runs the correlation. False, with y in any state, where a result is not finite: then inputs were not, or a sum of
-/// the transformation overflowed, and only the direct way tells.
+/// Runs the correlation and the epilogue, which pools only where plan.pools. False, with y in any state, where a result
+/// is not finite: then inputs were not, or a sum of the transformation overflowed, and only the direct way tells.
 template <class S>
 bool run_winograd(const Correlation& c, const WinogradPlan& plan, const BlockKernels<float>& kernels, const S* x,
                   const float* w, const float* bias, S* y, std::byte* memory, const Threads& threads,
-                  PackedWeights packed) {
+                  PackedWeights packed, const Epilogue<float>& epilogue) {
   const WinogradScratch<S> scratch(c, plan, threads.count(), memory);
   scratch.slots.clear();
   for (index_t k = 0; k < plan.outputs; ++k) scratch.bias[k] = bias != nullptr && k < c.outputs ? bias[k] : 0.0f;
@@ -304,15 +361,17 @@ bool run_winograd(const Correlation& c, const WinogradPlan& plan, const BlockKer
         for (index_t t = begin; t < end; ++t) {
           const index_t n = (first + t) / per_image, tile = (first + t) % per_image;
           const index_t i = tile / plan.tile_columns * size, j = tile % plan.tile_columns * size;
+          const int step = epilogue.pool ? 2 : 1, side = size / step;
+          const index_t height = c.out_height / step, width = c.out_width / step;
           S* to[size * size];
           // What lies outside the image goes into an element of the products that is not needed any more.
-          for (index_t r = 0; r < size; ++r)
-            for (index_t s = 0; s < size; ++s)
-              to[size * r + s] = i + r < c.out_height && j + s < c.out_width
-                                     ? y + ((n * c.out_height + i + r) * c.out_width + j + s) * c.outputs
+          for (index_t r = 0; r < side; ++r)
+            for (index_t s = 0; s < side; ++s)
+              to[side * r + s] = i / step + r < height && j / step + s < width
+                                     ? y + ((n * height + i / step + r) * width + j / step + s) * c.outputs
                                      : reinterpret_cast<S*>(input);
-          finite = winograd_output<size, lanes()>(output + t * plan.outputs, plan.output_plane, scratch.bias, c.outputs,
-                                                  to) &&
+          finite = winograd_output<size, lanes()>(output + t * plan.outputs, plan.output_plane, scratch.bias, epilogue,
+                                                  c.outputs, to) &&
                    finite;
         }
       });

@@ -35,6 +35,12 @@ struct LayerInterface {
   virtual bool fuses_relu() const = 0;
   virtual bool fuses_pool() const = 0;
   virtual bool halves(const Shape&) const = 0;
+  virtual bool infers_identity() const = 0;
+  virtual bool has_infer_map() const = 0;
+  virtual void infer_map(const Pass<T>&, parameter_t<T>*, parameter_t<T>*) const = 0;
+  virtual bool infers(bool scales) const = 0;
+  virtual bool infer(TensorView<const T>, TensorView<T>, const Pass<T>&,
+                     const kernels::Epilogue<parameter_t<T>>&) const = 0;
   virtual std::vector<std::pair<std::string, Sequential<T>*>> branches() = 0;
 };
 
@@ -73,6 +79,20 @@ class AnyLayer {
   bool fuses_pool() const { return self_->fuses_pool(); }
   /// Whether it is such a pooling for x.
   bool halves(const Shape& x) const { return self_->halves(x); }
+  /// Whether in inference y is x, of another shape or not.
+  bool infers_identity() const { return self_->infers_identity(); }
+  /// Whether in inference y = x * scale[c] + shift[c] per channel, and what these are.
+  bool has_infer_map() const { return self_->has_infer_map(); }
+  void infer_map(const Pass<T>& pass, parameter_t<T>* scale, parameter_t<T>* shift) const {
+    self_->infer_map(pass, scale, shift);
+  }
+  /// Whether it may do in inference what an epilogue says (`scales`: one with scales), and doing it: false, with y in
+  /// any state, where it cannot after all.
+  bool infers(bool scales) const { return self_->infers(scales); }
+  bool infer(TensorView<const T> x, TensorView<T> y, const Pass<T>& pass,
+             const kernels::Epilogue<parameter_t<T>>& epilogue) const {
+    return self_->infer(x, y, pass, epilogue);
+  }
   /// The inner chains of a combinator with their names ("" for none), in the order in which it sets them up; empty for
   /// other layers. A combinator has no parameters but those of its chains.
   std::vector<std::pair<std::string, Sequential<T>*>> branches() { return self_->branches(); }
@@ -111,6 +131,28 @@ class AnyLayer {
     }
     bool halves(const Shape& x) const override {
       if constexpr (requires { layer.halves(x); }) return layer.halves(x);
+      return false;
+    }
+    bool infers_identity() const override {
+      if constexpr (requires { L::infers_identity; }) return L::infers_identity;
+      return false;
+    }
+    static constexpr bool maps = requires(const L& l, const Pass<T>& pass, parameter_t<T>* p) {
+      l.template infer_map<T>(pass, p, p);
+    };
+    bool has_infer_map() const override { return maps; }
+    void infer_map(const Pass<T>& pass, parameter_t<T>* scale, parameter_t<T>* shift) const override {
+      if constexpr (maps) layer.template infer_map<T>(pass, scale, shift);
+    }
+    bool infers(bool scales) const override {
+      if constexpr (requires { layer.template infers<T>(scales); }) return layer.template infers<T>(scales);
+      return false;
+    }
+    bool infer(TensorView<const T> x, TensorView<T> y, const Pass<T>& pass,
+               const kernels::Epilogue<parameter_t<T>>& epilogue) const override {
+      if constexpr (requires { layer.template infers<T>(true); }) {
+        return layer.template infer<T>(x, y, pass, epilogue);
+      }
       return false;
     }
     std::vector<std::pair<std::string, Sequential<T>*>> branches() override {

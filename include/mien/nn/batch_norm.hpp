@@ -46,6 +46,13 @@ struct BatchNorm2d {
             6 * bytes_of<P>(channels) + kernels::channel_sums_bytes<P>(rows, channels)};
   }
 
+  /// scale and shift, (C) each, of inference: y = x * scale[c] + shift[c].
+  template <class T>
+  void infer_map(const Pass<T>& pass, parameter_t<T>* scale, parameter_t<T>* shift) const {
+    const auto& p = pass.parameters;
+    linear_map(pass, p[2].data(), p[3].data(), p[0].size(), scale, scale, shift);
+  }
+
   template <class T>
   void forward(TensorView<const T> x, TensorView<T> y, const Pass<T>& pass) const {
     using P = parameter_t<T>;
@@ -98,13 +105,14 @@ struct BatchNorm2d {
   }
 
  private:
-  /// scale and shift of y = x * scale[c] + shift[c].
+  /// scale and shift of y = x * scale[c] + shift[c], and 1 / sqrt(variance + epsilon), which may go where scale goes.
   template <class P, class T>
   void linear_map(const Pass<T>& pass, const P* mean, const P* variance, index_t channels, P* inverse, P* scale,
                   P* shift) const {
     for (index_t c = 0; c < channels; ++c) {
-      inverse[c] = P{1} / std::sqrt(variance[c] + P(epsilon));
-      scale[c] = pass.parameters[0][c] * inverse[c];
+      const P root = P{1} / std::sqrt(variance[c] + P(epsilon));
+      inverse[c] = root;
+      scale[c] = pass.parameters[0][c] * root;
       shift[c] = pass.parameters[1][c] - mean[c] * scale[c];
     }
   }

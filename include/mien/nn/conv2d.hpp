@@ -68,6 +68,17 @@ struct Conv2d {
   }
 
   template <class T>
+  bool infers(bool scales) const {
+    return kernels::conv2d_infers<T>(scales);
+  }
+
+  template <class T>
+  bool infer(TensorView<const T> x, TensorView<T> y, const Pass<T>& pass,
+             const kernels::Epilogue<parameter_t<T>>& epilogue) const {
+    return detail::convolution_infer(geometry(x.shape()), x, y, pass, epilogue);
+  }
+
+  template <class T>
   void backward(TensorView<const T> x, TensorView<const T>, TensorView<const T> dy, TensorView<T> dx,
                 Gradients<T> gradients, const Pass<T>& pass) const {
     detail::convolution_backward(geometry(x.shape()), x, dy, dx, gradients, pass);

@@ -30,12 +30,28 @@ Memory convolution_memory(const kernels::ConvGeometry& g, int threads, bool keep
 
 /// Parameters are weight and, if there are two, bias.
 template <class T>
+const parameter_t<T>* bias_of(const Pass<T>& pass) {
+  return pass.parameters.size() > 1 ? pass.parameters[1].data() : nullptr;
+}
+
+template <class T>
+kernels::PackedWeights packed_of(const Pass<T>& pass) {
+  if (pass.packed.empty()) return {};
+  return {pass.packed.data(), pass.packed_ready};
+}
+
+template <class T>
 void convolution_forward(const kernels::ConvGeometry& g, TensorView<const T> x, TensorView<T> y, const Pass<T>& pass) {
-  const parameter_t<T>* bias = pass.parameters.size() > 1 ? pass.parameters[1].data() : nullptr;
-  kernels::PackedWeights packed;
-  if (!pass.packed.empty()) packed = {pass.packed.data(), pass.packed_ready};
-  kernels::conv2d_forward(g, x.data(), pass.parameters[0].data(), bias, y.data(), pass.scratch.data(), pass.threads(),
-                          cpu_isa(), packed);
+  kernels::conv2d_forward(g, x.data(), pass.parameters[0].data(), bias_of(pass), y.data(), pass.scratch.data(),
+                          pass.threads(), cpu_isa(), packed_of(pass));
+}
+
+/// As kernels::conv2d_infer.
+template <class T>
+bool convolution_infer(const kernels::ConvGeometry& g, TensorView<const T> x, TensorView<T> y, const Pass<T>& pass,
+                       const kernels::Epilogue<parameter_t<T>>& epilogue) {
+  return kernels::conv2d_infer(g, x.data(), pass.parameters[0].data(), bias_of(pass), epilogue, y.data(),
+                               pass.scratch.data(), pass.threads(), cpu_isa(), packed_of(pass));
 }
 
 template <class T>

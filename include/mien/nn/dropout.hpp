@@ -17,6 +17,7 @@ namespace mien {
 struct Dropout {
   static constexpr std::string_view kind = "Dropout";
   static constexpr bool is_random = true;
+  static constexpr bool infers_identity = true;
 
   float rate = 0.5f;
 

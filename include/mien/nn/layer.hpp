@@ -14,6 +14,12 @@
 //   static constexpr bool is_random = true;                      // only if it draws random numbers in training
 //   static constexpr bool fuses_relu = true;                     // only if it heeds Pass::relu
 //   static constexpr bool fuses_pool = true;                     // only if it heeds Pass::pool
+//   static constexpr bool infers_identity = true;                // only if in inference y is x, of another shape or
+//   not template <class T> void infer_map(const Pass<T>& pass, parameter_t<T>* scale, parameter_t<T>* shift) const;
+//                                                                // only if in inference y = x * scale[c] + shift[c]
+//   template <class T> bool infers(bool scales) const;           // only with the next one: as kernels::conv2d_infers
+//   template <class T> bool infer(TensorView<const T> x, TensorView<T> y, const Pass<T>& pass,
+//                                 const kernels::Epilogue<parameter_t<T>>& epilogue) const;  // as conv2d_infer
 //
 // x is (batch, ...input shape), y is (batch, ...output shape). forward assigns y. backward assigns dx (unless it is
 // empty: not wanted) and every gradient that is not empty. Both write nothing else but pass.saved and pass.scratch.
@@ -28,6 +34,7 @@
 
 #include "mien/core/tensor.hpp"
 #include "mien/core/threads.hpp"
+#include "mien/kernels/epilogue.hpp"
 #include "mien/nn/initializer.hpp"
 #include "mien/nn/parameter.hpp"
 

@@ -160,6 +160,12 @@ class Sequential {
   Applied applies(index_t i, index_t last) const;
   /// How far in front of layer i the one is that does its work; 0 if it is done by itself.
   index_t applied(index_t i, index_t first, index_t last) const;
+  /// In inference, how many layers behind layer i a convolution could do the work of as it stores its results: a
+  /// normalization, a Relu, a max pooling behind that; 0 if there are none or i is no such layer.
+  index_t inferred_behind(index_t i, index_t last) const;
+  /// Does that: `y` is what the last of the `behind` layers gives. False, with y in any state, where layer i cannot.
+  bool infer_with(index_t i, index_t behind, TensorView<const T> x, TensorView<T> y, const Pass<T>& own,
+                  const Pass<T>& whole) const;
   /// Whether what layer i gives is saved for the backward pass: not the last one's, nor what no layer looks at again.
   bool keeps_output(index_t i, index_t first, index_t last) const;
 

@@ -117,8 +117,8 @@ MIEN_COLD std::vector<std::string> Sequential<T>::frozen_names() const {
 }
 
 template <class T>
-void Sequential<T>::infer(TensorView<const T> x, TensorView<T> y, Workspace& workspace, Range range,
-                          Observer<T>* observer) const {
+MIEN_COLD void Sequential<T>::infer(TensorView<const T> x, TensorView<T> y, Workspace& workspace, Range range,
+                                    Observer<T>* observer) const {
   check(x.shape(), y.shape(), range);
   if (x.shape()[0] == 0) return;
   workspace.reserve(pass_memory(x.shape(), workspace, false, range));
@@ -127,12 +127,13 @@ void Sequential<T>::infer(TensorView<const T> x, TensorView<T> y, Workspace& wor
 }
 
 template <class T>
-void Sequential<T>::infer_packed(TensorView<const T> x, TensorView<T> y, Workspace& workspace,
-                                 std::span<std::byte> packed, bool ready) const {
+MIEN_COLD void Sequential<T>::infer_packed(TensorView<const T> x, TensorView<T> y, Workspace& workspace,
+                                           std::span<std::byte> packed, bool ready) const {
   check(x.shape(), y.shape(), {});
   if (x.shape()[0] == 0) return;
-  if (packed.size() < packed_bytes(x.shape())) fail<ArgumentError>("infer_packed: too little memory is given");
-  workspace.reserve(pass_memory(x.shape(), workspace, false, {}));
+  const Memory memory = pass_memory(x.shape(), workspace, false, {});
+  if (packed.size() < memory.packed) fail<ArgumentError>("infer_packed: too little memory is given");
+  workspace.reserve(memory);
   const Context context{&workspace.threads()};
   Pass<T> whole = pass(workspace, context, false, nullptr);
   whole.packed = packed;
@@ -141,7 +142,7 @@ void Sequential<T>::infer_packed(TensorView<const T> x, TensorView<T> y, Workspa
 }
 
 template <class T>
-Tensor<T> Sequential<T>::infer(TensorView<const T> x, Workspace& workspace) const {
+MIEN_COLD Tensor<T> Sequential<T>::infer(TensorView<const T> x, Workspace& workspace) const {
   if (!built() || x.shape().rank() == 0) check(x.shape(), x.shape(), {});
   Tensor<T> y(output_shape().with_batch(x.shape()[0]));
   infer(x, y.view(), workspace);
@@ -149,8 +150,8 @@ Tensor<T> Sequential<T>::infer(TensorView<const T> x, Workspace& workspace) cons
 }
 
 template <class T>
-void Sequential<T>::forward(TensorView<const T> x, TensorView<T> y, Workspace& workspace, std::uint64_t seed,
-                            std::uint64_t step, Range range, Observer<T>* observer) const {
+MIEN_COLD void Sequential<T>::forward(TensorView<const T> x, TensorView<T> y, Workspace& workspace, std::uint64_t seed,
+                                      std::uint64_t step, Range range, Observer<T>* observer) const {
   check(x.shape(), y.shape(), range);
   if (x.shape()[0] == 0) fail<ShapeError>("training needs at least one sample");
   workspace.reserve(pass_memory(x.shape(), workspace, true, range));
@@ -159,9 +160,9 @@ void Sequential<T>::forward(TensorView<const T> x, TensorView<T> y, Workspace& w
 }
 
 template <class T>
-void Sequential<T>::backward(TensorView<const T> x, TensorView<const T> y, TensorView<const T> dy, TensorView<T> dx,
-                             Gradients<T> gradients, Workspace& workspace, std::uint64_t seed, std::uint64_t step,
-                             Range range) const {
+MIEN_COLD void Sequential<T>::backward(TensorView<const T> x, TensorView<const T> y, TensorView<const T> dy,
+                                       TensorView<T> dx, Gradients<T> gradients, Workspace& workspace,
+                                       std::uint64_t seed, std::uint64_t step, Range range) const {
   check(x.shape(), y.shape(), range);
   check_backward(x.shape(), y.shape(), dy.shape(), dx ? dx.shape() : x.shape(), gradients);
   const Memory needed = pass_memory(x.shape(), workspace, true, range);
@@ -201,7 +202,10 @@ MIEN_COLD Memory Sequential<T>::memory_of(const Shape& x, int threads, bool keep
     const Memory m = node(i).layer.memory(in, out, threads, keep);
     total.saved += keep ? padded(m.saved) + (keeps_output(i, range.first, last) ? bytes_of<T>(out.size()) : 0) : 0;
     total.packed += padded(m.packed);
-    largest_scratch = std::max(largest_scratch, padded(m.scratch) + (keep ? 0 : padded(m.saved)));
+    std::size_t scratch = padded(m.scratch) + (keep ? 0 : padded(m.saved));
+    // infer_with() holds a normalization's scales and shifts beside.
+    if (!keep && i + 1 < last && node(i + 1).layer.has_infer_map()) scratch += 2 * bytes_of<P>(out.back());
+    largest_scratch = std::max(largest_scratch, scratch);
     if (i + 1 < last) largest_activation = std::max(largest_activation, bytes_of<T>(out.size()));
     in = out;
   }
@@ -210,7 +214,8 @@ MIEN_COLD Memory Sequential<T>::memory_of(const Shape& x, int threads, bool keep
 }
 
 template <class T>
-void Sequential<T>::run_forward(TensorView<const T> x, TensorView<T> y, const Pass<T>& pass, Range range) const {
+MIEN_COLD void Sequential<T>::run_forward(TensorView<const T> x, TensorView<T> y, const Pass<T>& pass,
+                                          Range range) const {
   Arena saved(pass.saved), scratch(pass.scratch), packed(pass.packed);
   const index_t batch = x.shape()[0], last = end_of(range);
   T* buffers[2] = {nullptr, nullptr};
@@ -225,6 +230,11 @@ void Sequential<T>::run_forward(TensorView<const T> x, TensorView<T> y, const Pa
     TensorView<T> out = y;
     T* const spare = buffers[x.data() == buffers[0]];
     const Shape shape = n.output.shape.with_batch(batch);
+    const bool alone = pass.keep || pass.observer;
+    if (!alone && i + 1 < last && n.layer.infers_identity()) {
+      x = {x.data(), shape};
+      continue;
+    }
     if (i + 1 < last) {
       out = {pass.keep && keeps_output(i, range.first, last) ? saved.take<T>(shape.size()) : spare, shape};
     }
@@ -233,6 +243,15 @@ void Sequential<T>::run_forward(TensorView<const T> x, TensorView<T> y, const Pa
     const auto kept = pass.keep ? saved.take_bytes(m.saved) : rest.take_bytes(m.saved);
     Pass<T> own = inner(pass, n, kept, rest.rest());
     if (!pass.packed.empty()) own.packed = packed.take_bytes(m.packed).first(m.packed);
+    if (const index_t behind = alone ? 0 : inferred_behind(i, last); behind > 0) {
+      TensorView<T> end = y;
+      if (i + behind + 1 < last) end = {spare, node(i + behind).output.shape.with_batch(batch)};
+      if (infer_with(i, behind, x, end, own, pass)) {
+        i += behind;
+        x = end;
+        continue;
+      }
+    }
     // An observer wants to see every layer's output, kept or not.
     const Applied others = pass.observer ? Applied{} : applies(i, last);
     own.relu = others.relu;
@@ -251,8 +270,9 @@ void Sequential<T>::run_forward(TensorView<const T> x, TensorView<T> y, const Pa
 }
 
 template <class T>
-void Sequential<T>::run_backward(TensorView<const T> x, TensorView<const T> y, TensorView<const T> dy, TensorView<T> dx,
-                                 Gradients<T> gradients, const Pass<T>& pass, Range range) const {
+MIEN_COLD void Sequential<T>::run_backward(TensorView<const T> x, TensorView<const T> y, TensorView<const T> dy,
+                                           TensorView<T> dx, Gradients<T> gradients, const Pass<T>& pass,
+                                           Range range) const {
   const index_t batch = x.shape()[0], last = end_of(range);
   index_t lowest = range.first;
   if (!dx) {
@@ -320,7 +340,7 @@ MIEN_COLD bool Sequential<T>::freeze_layers(std::string_view name, bool frozen) 
 }
 
 template <class T>
-typename Sequential<T>::Applied Sequential<T>::applies(index_t i, index_t last) const {
+MIEN_COLD typename Sequential<T>::Applied Sequential<T>::applies(index_t i, index_t last) const {
   const auto is_relu = [&](index_t k) { return k < last && node(k).layer.kind() == "Relu"; };
   Applied result;
   result.relu = node(i).layer.fuses_relu() && is_relu(i + 1);
@@ -332,7 +352,7 @@ typename Sequential<T>::Applied Sequential<T>::applies(index_t i, index_t last) 
 }
 
 template <class T>
-index_t Sequential<T>::applied(index_t i, index_t first, index_t last) const {
+MIEN_COLD index_t Sequential<T>::applied(index_t i, index_t first, index_t last) const {
   for (index_t behind = 1; behind <= 2 && i - behind >= first; ++behind) {
     const index_t front = i - behind;
     if (applies(front, last).count() >= behind && applied(front, first, last) == 0) return behind;
@@ -341,21 +361,58 @@ index_t Sequential<T>::applied(index_t i, index_t first, index_t last) const {
 }
 
 template <class T>
-bool Sequential<T>::keeps_output(index_t i, index_t first, index_t last) const {
+MIEN_COLD index_t Sequential<T>::inferred_behind(index_t i, index_t last) const {
+  const auto at = [&](index_t k) -> const AnyLayer<T>* { return k < last ? &node(k).layer : nullptr; };
+  index_t next = i + 1;
+  if (!node(i).layer.infers(/*scales=*/false) || at(next) == nullptr) return 0;
+  if (at(next)->has_infer_map()) {
+    if (!node(i).layer.infers(/*scales=*/true)) return 0;
+    ++next;
+  }
+  if (at(next) == nullptr || at(next)->kind() != "Relu") return next - i - 1;
+  const Shape& shape = node(next).output.shape;
+  ++next;
+  return next - i - (at(next) != nullptr && shape.rank() == 3 && at(next)->halves(shape.with_batch(1)) ? 0 : 1);
+}
+
+template <class T>
+MIEN_COLD bool Sequential<T>::infer_with(index_t i, index_t behind, TensorView<const T> x, TensorView<T> y,
+                                         const Pass<T>& own, const Pass<T>& whole) const {
+  kernels::Epilogue<P> epilogue;
+  Pass<T> pass = own;
+  index_t next = i + 1;
+  if (node(next).layer.has_infer_map()) {
+    Arena scratch(own.scratch);
+    const index_t channels = node(next).output.shape.back();
+    P* scale = scratch.take<P>(channels);
+    P* shift = scratch.take<P>(channels);
+    node(next).layer.infer_map(inner(whole, node(next), {}, {}), scale, shift);
+    epilogue.scale = scale;
+    epilogue.shift = shift;
+    pass.scratch = scratch.rest();
+    ++next;
+  }
+  epilogue.relu = next <= i + behind;
+  epilogue.pool = next < i + behind;
+  return node(i).layer.infer(x, y, pass, epilogue);
+}
+
+template <class T>
+MIEN_COLD bool Sequential<T>::keeps_output(index_t i, index_t first, index_t last) const {
   if (i + 1 >= last) return false;
   const index_t behind = applied(i, first, last);
   return behind == 0 ? applies(i, last).count() == 0 : behind == applies(i - behind, last).count();
 }
 
 template <class T>
-std::size_t Sequential<T>::saved_bytes(index_t i, const Shape& in, const Shape& out, index_t first, index_t last,
-                                       const Pass<T>& pass) const {
+MIEN_COLD std::size_t Sequential<T>::saved_bytes(index_t i, const Shape& in, const Shape& out, index_t first,
+                                                 index_t last, const Pass<T>& pass) const {
   return padded(node(i).layer.memory(in, out, pass.threads().count(), true).saved) +
          (keeps_output(i, first, last) ? bytes_of<T>(out.size()) : 0);
 }
 
 template <class T>
-std::size_t Sequential<T>::pool_saved_bytes(index_t i, index_t batch, const Pass<T>& pass) const {
+MIEN_COLD std::size_t Sequential<T>::pool_saved_bytes(index_t i, index_t batch, const Pass<T>& pass) const {
   return node(i)
       .layer.memory(shape_before(i, batch), node(i).output.shape.with_batch(batch), pass.threads().count(), true)
       .saved;
@@ -369,14 +426,15 @@ bool Sequential<T>::wants_gradient(const Node& n, Gradients<T> gradients) {
 }
 
 template <class T>
-Memory Sequential<T>::pass_memory(const Shape& x, const Workspace& workspace, bool keep, Range range) const {
+MIEN_COLD Memory Sequential<T>::pass_memory(const Shape& x, const Workspace& workspace, bool keep, Range range) const {
   Memory memory = memory_of(x, workspace.threads().count(), keep, range);
   memory.scratch += bytes_of<TensorView<const P>>(static_cast<index_t>(parameters_.size()));
   return memory;
 }
 
 template <class T>
-Pass<T> Sequential<T>::pass(Workspace& workspace, const Context& context, bool training, Observer<T>* observer) const {
+MIEN_COLD Pass<T> Sequential<T>::pass(Workspace& workspace, const Context& context, bool training,
+                                      Observer<T>* observer) const {
   Arena scratch(workspace.scratch());
   auto* views = scratch.take<TensorView<const P>>(static_cast<index_t>(parameters_.size()));
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
@@ -398,8 +456,8 @@ Pass<T> Sequential<T>::pass(Workspace& workspace, const Context& context, bool t
 }
 
 template <class T>
-Pass<T> Sequential<T>::inner(const Pass<T>& outer, const Node& n, std::span<std::byte> saved,
-                             std::span<std::byte> scratch) {
+MIEN_COLD Pass<T> Sequential<T>::inner(const Pass<T>& outer, const Node& n, std::span<std::byte> saved,
+                                       std::span<std::byte> scratch) {
   Pass<T> result = outer;
   result.training = outer.training && !n.frozen;
   result.stream = n.stream;
@@ -411,7 +469,7 @@ Pass<T> Sequential<T>::inner(const Pass<T>& outer, const Node& n, std::span<std:
 }
 
 template <class T>
-void Sequential<T>::check(const Shape& x, const Shape& y, Range range) const {
+MIEN_COLD void Sequential<T>::check(const Shape& x, const Shape& y, Range range) const {
   if (!built()) fail<ArgumentError>("the network is not built: call build(shape of one sample) first");
   const index_t last = end_of(range);
   if (range.first < 0 || range.first > last || last > layer_count()) {
