@@ -107,7 +107,7 @@ Sequential<T> make_network(std::string_view name) {
   if (name == "mien-b") return detail::vgg<T>({64, 128, 256, 512});
   if (name == "tiny") return detail::vgg<T>({8, 16, 32});
   std::string names;
-  for (const std::string_view known : network_names) names += " " + std::string(known);
+  for (const std::string_view known : network_names) names.append(" ").append(known);
   fail<ArgumentError>("no network is called '" + std::string(name) + "'; there are:" + names);
 }
 
