@@ -656,6 +656,7 @@ struct EpilogueShape {
   const char* name;
   index_t batch, side, channels, filters, kernel, padding;
   bool pools;  // where Winograd's way is
+  index_t groups = 1, stride = 1, dilation = 1;
 };
 constexpr EpilogueShape epilogue_shapes[] = {{"gray", 2, 20, 1, 32, 3, 1, false},
                                              {"gray, bf16 by rows", 1, 21, 1, 48, 3, 0, false},
@@ -668,7 +669,12 @@ constexpr EpilogueShape epilogue_shapes[] = {{"gray", 2, 20, 1, 32, 3, 1, false}
                                              {"images side by side", 40, 4, 64, 32, 3, 1, false},
                                              {"dot products", 2, 1, 200, 100, 1, 0, false},
                                              {"few pixels", 7, 1, 200, 100, 1, 0, false},
-                                             {"many pixels", 130, 1, 64, 21, 1, 0, false}};
+                                             {"many pixels", 130, 1, 64, 21, 1, 0, false},
+                                             {"groups", 2, 10, 12, 40, 3, 1, false, 2},
+                                             {"each channel by itself", 1, 9, 24, 24, 3, 1, false, 24},
+                                             {"stride", 3, 13, 16, 32, 3, 1, false, 1, 2},
+                                             {"dilation", 1, 14, 16, 32, 3, 2, false, 1, 1, 2},
+                                             {"pixels of images", 2, 12, 32, 48, 1, 0, false}};
 
 /// Results of every way with every epilogue are those of the layers, to the bit; ways are taken where they should.
 template <class T>
@@ -683,25 +689,31 @@ void compare_epilogues(Isa isa) {
     ConvGeometry g;
     g.batch = shape.batch;
     g.height = g.width = shape.side;
-    if (shape.kernel == 1) std::swap(g.batch, g.width);  // as Dense has them
+    if (shape.side == 1) std::swap(g.batch, g.width);  // as Dense has them
     g.channels = shape.channels;
     g.filters = shape.filters;
     g.kernel_h = g.kernel_w = shape.kernel;
     g.pad_top = g.pad_bottom = g.pad_left = g.pad_right = shape.padding;
+    g.groups = shape.groups;
+    g.stride_h = g.stride_w = shape.stride;
+    g.dilation_h = g.dilation_w = shape.dilation;
     const auto w = random_values<P>(dice, g.weight_size());
-    const auto b = random_values<P>(dice, g.filters), scale = random_values<P>(dice, g.filters),
-               shift = random_values<P>(dice, g.filters);
+    // One value behind where it is aligned, as users may have it.
+    auto scales = random_values<P>(dice, g.filters + 1), shifts = random_values<P>(dice, g.filters + 1);
+    const P *scale = scales.data() + 1, *shift = shifts.data() + 1;
+    const auto biases = random_values<P>(dice, g.filters);
+    const P* b = shape.stride > 1 ? nullptr : biases.data();
     const bool even = g.out_height() % 2 == 0 && g.out_width() % 2 == 0;
     for (const bool finite : {true, false}) {
       auto x = random_values<T>(dice, g.input_size());
       if (!finite) x[x.size() / 2] = T(std::numeric_limits<P>::quiet_NaN());
       Scratch memory(conv2d_scratch_bytes<T>(ConvPass::forward, g, 3, isa));
       std::vector<T> plain(static_cast<std::size_t>(g.output_size()));
-      conv2d_forward<T>(g, x.data(), w.data(), b.data(), plain.data(), memory.data(), Threads(3), isa);
+      conv2d_forward<T>(g, x.data(), w.data(), b, plain.data(), memory.data(), Threads(3), isa);
       for (const int kind : {1, 2, 3, 5, 7}) {  // relu, scale, both, relu and pooling, all
         Epilogue<P> epilogue;
         epilogue.relu = (kind & 1) != 0;
-        if ((kind & 2) != 0) epilogue.scale = scale.data(), epilogue.shift = shift.data();
+        if ((kind & 2) != 0) epilogue.scale = scale, epilogue.shift = shift;
         epilogue.pool = (kind & 4) != 0;
         if (epilogue.pool && !even) continue;
         // Whether product and sum are rounded once or twice is that of the loops for cpu_isa().
@@ -717,7 +729,7 @@ void compare_epilogues(Isa isa) {
         const std::vector<T> truth = expected ? layer_by_layer(g, epilogue, plain) : std::vector<T>{};
         for (const int count : {1, 2, 3}) {
           std::vector<T> y(truth.size());
-          const bool taken = conv2d_infer<T>(g, x.data(), w.data(), b.data(), epilogue, expected ? y.data() : nullptr,
+          const bool taken = conv2d_infer<T>(g, x.data(), w.data(), b, epilogue, expected ? y.data() : nullptr,
                                              memory.data(), Threads(count), isa);
           if (finite) CHECK(taken == expected);
           if (taken && finite) CHECK(same_bytes(y, truth));

@@ -58,6 +58,11 @@ long count(const char* what, int thread_count, bool training) {
   S net{Conv2d{.filters = 8, .padding = 1},
         BatchNorm2d{},
         Relu{},
+        Conv2d{.filters = 16, .padding = 1},
+        BatchNorm2d{},
+        Relu{},
+        Conv2d{.filters = 16, .padding = 1},  // in inference with what follows, by Winograd's filtering
+        Relu{},
         MaxPool2d{2},
         Residual<T>{S{Conv2d{.filters = 8, .padding = 1, .groups = 2}, LeakyRelu{}},
                     S{Conv2d{.filters = 8, .kernel = 1}}},

@@ -51,7 +51,8 @@
 #define MIEN_BODY inline
 #endif
 
-// Before what runs once for a file, a batch, a run or an error: compiled for size, which is sooner done.
+// Before what runs once for a file, a layer, a batch, a run or an error, not in what users call in loops of their own
+// (g++ takes code around such a call for cold too): compiled for size, which is sooner done.
 #if defined(__GNUC__)
 #define MIEN_COLD [[gnu::cold]]
 #else

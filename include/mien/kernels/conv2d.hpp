@@ -39,7 +39,7 @@ const BlockKernels<P>& pick_blocks([[maybe_unused]] Isa isa) {
 }  // namespace detail
 
 /// Bytes of scratch (64-byte aligned) that a pass needs for T on instruction set `isa`. Independent of the thread
-/// count except through per-thread buffers, of which there are `threads`.
+/// count except through buffers of which there are `threads`, or as many as there are pieces of work if that is less.
 template <class T>
 MIEN_COLD std::size_t conv2d_scratch_bytes(ConvPass pass, const ConvGeometry& g, int threads, Isa isa = cpu_isa()) {
   using P = parameter_t<T>;
@@ -90,15 +90,16 @@ MIEN_COLD std::size_t conv2d_packed_bytes(const ConvGeometry& g, Isa isa = cpu_i
   return detail::correlation_packed_bytes<T>(detail::forward_correlation(g), detail::pick_blocks<parameter_t<T>>(isa));
 }
 
-/// Whether conv2d_infer() has a way for an epilogue without pooling; with `scales`, for one that scales.
+/// Whether conv2d_infer() has a way for an epilogue without pooling; with `scales`, for one that scales, which reads
+/// rounded results.
 template <class T>
 bool conv2d_infers(bool scales, Isa isa = cpu_isa()) {
   return std::is_same_v<T, parameter_t<T>> || (!scales && isa < Isa::amx);
 }
 
 /// conv2d_forward and the epilogue, bit for bit what the layers give one after the other; y is what comes out at the
-/// end. False, with y in any state, where it has no way for that, and where results are not finite: which are is for
-/// the layers to tell. With an empty epilogue it is false only where the plain loops are to tell.
+/// end. False, with y in any state, where it has no way for that, or where values that are not finite leave it to the
+/// layers to tell which results are. With an empty epilogue it is false only where the plain loops are to tell.
 template <class T, class P = parameter_t<T>>
 __attribute__((noinline)) bool conv2d_infer(const ConvGeometry& g, const T* x, const P* w, const P* bias,
                                             const Epilogue<P>& epilogue, T* y, std::byte* scratch,

@@ -1,6 +1,7 @@
 // What follows a convolution in inference, done to its results while they are in registers or in the first cache.
 #pragma once
 
+#include "mien/kernels/max_pool.hpp"
 #include "mien/kernels/parallel.hpp"
 
 namespace mien::kernels {
@@ -32,11 +33,12 @@ __attribute__((noinline)) void finish_rows(const Epilogue<P>& epilogue, index_t 
     for (index_t r = begin; r < end; ++r) {
       P* __restrict row = results + r * pitch;
       if (!scaled) {
-        for (index_t k = 0; k < count; ++k) row[k] = row[k] <= 0 ? P{0} : row[k];
+        auto* bits = reinterpret_cast<typename bits_of<P>::type*>(row);
+        for (index_t k = 0; k < count; ++k) bits[k] = rectified<P>(bits[k]);
       } else {
         for (index_t k = 0; k < count; ++k) {
           const P value = row[k] * scale[k] + shift[k];
-          row[k] = relu & (value <= 0) ? P{0} : value;
+          row[k] = (relu & (value <= 0)) ? P{0} : value;
         }
       }
     }

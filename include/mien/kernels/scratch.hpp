@@ -1,4 +1,4 @@
-// Carving scratch memory into aligned pieces, and handing per-thread pieces to whoever works.
+// Carving scratch memory into aligned pieces, and handing some of them to whoever works.
 #pragma once
 
 #include <atomic>

@@ -194,8 +194,9 @@ template <int Lanes>
 MIEN_INLINE inline void winograd_scale(const float* scale, const float* shift,
                                        typename WinogradLanes<Lanes>::Vector* value) {
   using Vector = typename WinogradLanes<Lanes>::Vector;
-  const auto* by = reinterpret_cast<const Vector*>(scale);
-  const auto* plus = reinterpret_cast<const Vector*>(shift);
+  // Not auto, which would lose the attribute that they need not be aligned.
+  const Vector* by = reinterpret_cast<const Vector*>(scale);    // NOLINT(modernize-use-auto)
+  const Vector* plus = reinterpret_cast<const Vector*>(shift);  // NOLINT(modernize-use-auto)
 #if MIEN_HAS_X86_KERNELS && !defined(__FMA__)
   if constexpr (Lanes == 8) {
     Vector product = *value * *by;

@@ -133,26 +133,27 @@ class AnyLayer {
       if constexpr (requires { layer.halves(x); }) return layer.halves(x);
       return false;
     }
-    bool infers_identity() const override {
-      if constexpr (requires { L::infers_identity; }) return L::infers_identity;
-      return false;
-    }
-    static constexpr bool maps = requires(const L& l, const Pass<T>& pass, parameter_t<T>* p) {
+    /// A type derived from a layer may have a forward of its own.
+    static constexpr bool has_inference = requires { requires std::same_as<typename L::Inference, L>; };
+    static constexpr bool maps = has_inference && requires(const L& l, const Pass<T>& pass, parameter_t<T>* p) {
       l.template infer_map<T>(pass, p, p);
     };
+    static constexpr bool joins = has_inference && requires(const L& l) { l.template infers<T>(true); };
+    bool infers_identity() const override {
+      if constexpr (has_inference && requires { L::infers_identity; }) return L::infers_identity;
+      return false;
+    }
     bool has_infer_map() const override { return maps; }
     void infer_map(const Pass<T>& pass, parameter_t<T>* scale, parameter_t<T>* shift) const override {
       if constexpr (maps) layer.template infer_map<T>(pass, scale, shift);
     }
     bool infers(bool scales) const override {
-      if constexpr (requires { layer.template infers<T>(scales); }) return layer.template infers<T>(scales);
+      if constexpr (joins) return layer.template infers<T>(scales);
       return false;
     }
     bool infer(TensorView<const T> x, TensorView<T> y, const Pass<T>& pass,
                const kernels::Epilogue<parameter_t<T>>& epilogue) const override {
-      if constexpr (requires { layer.template infers<T>(true); }) {
-        return layer.template infer<T>(x, y, pass, epilogue);
-      }
+      if constexpr (joins) return layer.template infer<T>(x, y, pass, epilogue);
       return false;
     }
     std::vector<std::pair<std::string, Sequential<T>*>> branches() override {

@@ -19,6 +19,7 @@ namespace mien {
 /// dx = weight * inverse * (dy - dbias / m - xhat * dweight / m); with stored statistics dx = weight * inverse * dy.
 struct BatchNorm2d {
   static constexpr std::string_view kind = "BatchNorm2d";
+  using Inference = BatchNorm2d;
   static constexpr bool fuses_relu = true;
   static constexpr bool fuses_pool = true;
 

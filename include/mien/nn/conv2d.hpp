@@ -12,6 +12,7 @@ namespace mien {
 /// passes. bfloat16: weights are rounded to bfloat16, products summed in float.
 struct Conv2d {
   static constexpr std::string_view kind = "Conv2d";
+  using Inference = Conv2d;
 
   index_t filters = 1;
   Extent2 kernel = 3;

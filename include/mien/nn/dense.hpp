@@ -11,6 +11,7 @@ namespace mien {
 /// reads flattened images stand in PyTorch's (C, H, W) order.
 struct Dense {
   static constexpr std::string_view kind = "Dense";
+  using Inference = Dense;
 
   index_t units = 1;
   bool bias = true;

@@ -16,6 +16,7 @@ namespace mien {
 /// rate is kept to 2^-17.
 struct Dropout {
   static constexpr std::string_view kind = "Dropout";
+  using Inference = Dropout;
   static constexpr bool is_random = true;
   static constexpr bool infers_identity = true;
 

@@ -14,10 +14,14 @@
 //   static constexpr bool is_random = true;                      // only if it draws random numbers in training
 //   static constexpr bool fuses_relu = true;                     // only if it heeds Pass::relu
 //   static constexpr bool fuses_pool = true;                     // only if it heeds Pass::pool
-//   static constexpr bool infers_identity = true;                // only if in inference y is x, of another shape or
-//   not template <class T> void infer_map(const Pass<T>& pass, parameter_t<T>* scale, parameter_t<T>* shift) const;
-//                                                                // only if in inference y = x * scale[c] + shift[c]
-//   template <class T> bool infers(bool scales) const;           // only with the next one: as kernels::conv2d_infers
+//
+// In inference a Sequential may pass over a layer, or have one do the work of those behind it, if it also has
+//
+//   using Inference = L;                           // L itself: what follows is not inherited
+//   static constexpr bool infers_identity = true;  // y is x, whatever its shape
+//   template <class T> void infer_map(const Pass<T>& pass, parameter_t<T>* scale, parameter_t<T>* shift) const;
+//                                                  // y = x * scale[c] + shift[c]; Memory::packed is then 0
+//   template <class T> bool infers(bool scales) const;  // as kernels::conv2d_infers
 //   template <class T> bool infer(TensorView<const T> x, TensorView<T> y, const Pass<T>& pass,
 //                                 const kernels::Epilogue<parameter_t<T>>& epilogue) const;  // as conv2d_infer
 //

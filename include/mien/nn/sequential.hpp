@@ -90,8 +90,8 @@ class Sequential {
   /// Names of the frozen layers and parameters, which freeze() gives back.
   std::vector<std::string> frozen_names() const;
 
-  /// Inference: y (batch, ...output) from x (batch, ...input) over `range`. Allocates nothing once `workspace` has seen
-  /// this batch size. Throws ShapeError if x or y do not fit.
+  /// Inference: y (batch, ...output), which must not overlap x, from x (batch, ...input) over `range`. Allocates
+  /// nothing once `workspace` has seen this batch size. Throws ShapeError if x or y do not fit.
   void infer(TensorView<const T> x, TensorView<T> y, Workspace& workspace, Range range = {},
              Observer<T>* observer = nullptr) const;
   /// Bytes of memory that infer_packed() wants for inputs of this shape.

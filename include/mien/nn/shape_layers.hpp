@@ -11,6 +11,7 @@ namespace mien {
 /// shape, so that its weight's columns stand in PyTorch's (C, H, W) order in model files.
 struct Flatten {
   static constexpr std::string_view kind = "Flatten";
+  using Inference = Flatten;
   static constexpr bool infers_identity = true;
 
   MIEN_COLD Features setup(const Features& input, Setup&) const {

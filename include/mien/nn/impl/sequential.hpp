@@ -117,8 +117,8 @@ MIEN_COLD std::vector<std::string> Sequential<T>::frozen_names() const {
 }
 
 template <class T>
-MIEN_COLD void Sequential<T>::infer(TensorView<const T> x, TensorView<T> y, Workspace& workspace, Range range,
-                                    Observer<T>* observer) const {
+void Sequential<T>::infer(TensorView<const T> x, TensorView<T> y, Workspace& workspace, Range range,
+                          Observer<T>* observer) const {
   check(x.shape(), y.shape(), range);
   if (x.shape()[0] == 0) return;
   workspace.reserve(pass_memory(x.shape(), workspace, false, range));
@@ -127,8 +127,8 @@ MIEN_COLD void Sequential<T>::infer(TensorView<const T> x, TensorView<T> y, Work
 }
 
 template <class T>
-MIEN_COLD void Sequential<T>::infer_packed(TensorView<const T> x, TensorView<T> y, Workspace& workspace,
-                                           std::span<std::byte> packed, bool ready) const {
+void Sequential<T>::infer_packed(TensorView<const T> x, TensorView<T> y, Workspace& workspace,
+                                 std::span<std::byte> packed, bool ready) const {
   check(x.shape(), y.shape(), {});
   if (x.shape()[0] == 0) return;
   const Memory memory = pass_memory(x.shape(), workspace, false, {});
@@ -142,7 +142,7 @@ MIEN_COLD void Sequential<T>::infer_packed(TensorView<const T> x, TensorView<T> 
 }
 
 template <class T>
-MIEN_COLD Tensor<T> Sequential<T>::infer(TensorView<const T> x, Workspace& workspace) const {
+Tensor<T> Sequential<T>::infer(TensorView<const T> x, Workspace& workspace) const {
   if (!built() || x.shape().rank() == 0) check(x.shape(), x.shape(), {});
   Tensor<T> y(output_shape().with_batch(x.shape()[0]));
   infer(x, y.view(), workspace);
@@ -150,8 +150,8 @@ MIEN_COLD Tensor<T> Sequential<T>::infer(TensorView<const T> x, Workspace& works
 }
 
 template <class T>
-MIEN_COLD void Sequential<T>::forward(TensorView<const T> x, TensorView<T> y, Workspace& workspace, std::uint64_t seed,
-                                      std::uint64_t step, Range range, Observer<T>* observer) const {
+void Sequential<T>::forward(TensorView<const T> x, TensorView<T> y, Workspace& workspace, std::uint64_t seed,
+                            std::uint64_t step, Range range, Observer<T>* observer) const {
   check(x.shape(), y.shape(), range);
   if (x.shape()[0] == 0) fail<ShapeError>("training needs at least one sample");
   workspace.reserve(pass_memory(x.shape(), workspace, true, range));
@@ -160,9 +160,9 @@ MIEN_COLD void Sequential<T>::forward(TensorView<const T> x, TensorView<T> y, Wo
 }
 
 template <class T>
-MIEN_COLD void Sequential<T>::backward(TensorView<const T> x, TensorView<const T> y, TensorView<const T> dy,
-                                       TensorView<T> dx, Gradients<T> gradients, Workspace& workspace,
-                                       std::uint64_t seed, std::uint64_t step, Range range) const {
+void Sequential<T>::backward(TensorView<const T> x, TensorView<const T> y, TensorView<const T> dy, TensorView<T> dx,
+                             Gradients<T> gradients, Workspace& workspace, std::uint64_t seed, std::uint64_t step,
+                             Range range) const {
   check(x.shape(), y.shape(), range);
   check_backward(x.shape(), y.shape(), dy.shape(), dx ? dx.shape() : x.shape(), gradients);
   const Memory needed = pass_memory(x.shape(), workspace, true, range);
@@ -469,7 +469,7 @@ MIEN_COLD Pass<T> Sequential<T>::inner(const Pass<T>& outer, const Node& n, std:
 }
 
 template <class T>
-MIEN_COLD void Sequential<T>::check(const Shape& x, const Shape& y, Range range) const {
+void Sequential<T>::check(const Shape& x, const Shape& y, Range range) const {
   if (!built()) fail<ArgumentError>("the network is not built: call build(shape of one sample) first");
   const index_t last = end_of(range);
   if (range.first < 0 || range.first > last || last > layer_count()) {
