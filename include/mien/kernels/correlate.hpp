@@ -60,7 +60,8 @@ struct CorrelationScratch {
 };
 
 /// Runs a correlation of S with parameters P computed in T, and the epilogue. False if it refuses (see
-/// padding_matters), and with an epilogue also where it has no way for it: y is then in any state.
+/// padding_matters), and with an epilogue also where it has no way for it, or Winograd's results are not finite: y is
+/// then in any state.
 template <class S, class T, class P>
 bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, const P* w, const P* bias, S* y,
                      std::byte* memory, const Threads& threads, PackedWeights packed = {},
