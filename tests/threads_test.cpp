@@ -2,12 +2,20 @@
 
 #include <doctest/doctest.h>
 
+#ifdef __linux__
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+#endif
+
 #include <atomic>
 #include <chrono>
+#include <fstream>
 #include <limits>
 #include <mutex>
 #include <set>
 #include <stdexcept>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -92,6 +100,55 @@ TEST_CASE("threads: the others take part") {
   });
   CHECK(ids.size() == 3);
 }
+
+#if defined(__linux__) && MIEN_HAS_THREADS
+namespace {
+
+std::atomic<bool> held{false}, released{false};
+
+void hold(int) {
+  held = true;
+  while (!released) usleep(1000);
+}
+
+/// 'S' for one that sleeps.
+char state_of(pid_t thread) {
+  std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/stat");
+  std::string text;
+  std::getline(file, text);
+  const std::size_t name_ends = text.rfind(") ");
+  return name_ends == std::string::npos ? '?' : text[name_ends + 2];
+}
+
+}  // namespace
+
+TEST_CASE("threads: nobody waits for a worker that does not come") {
+  const Threads threads(2);
+  const pthread_t caller = pthread_self();
+  pthread_t worker = caller;
+  std::atomic<pid_t> id{0};
+  threads.parallel_for(2, [&](index_t) {
+    if (!pthread_equal(pthread_self(), caller)) {
+      worker = pthread_self();
+      id = gettid();
+    }
+    for (int wait = 0; id == 0 && wait < 10000; ++wait) usleep(1000);
+  });
+  REQUIRE(id != 0);
+  while (state_of(id) != 'S') usleep(1000);
+  struct sigaction action {
+  }, before{};
+  action.sa_handler = hold;
+  REQUIRE(sigaction(SIGUSR1, &action, &before) == 0);
+  REQUIRE(pthread_kill(worker, SIGUSR1) == 0);
+  while (!held) usleep(1000);
+  std::atomic<int> calls{0};
+  for (int round = 0; round < 100; ++round) threads.parallel_for(5, [&](index_t) { ++calls; });
+  CHECK(calls == 500);
+  released = true;
+  sigaction(SIGUSR1, &before, nullptr);
+}
+#endif
 
 TEST_CASE("threads: counts out of range are refused, and zero means all cores") {
   CHECK_THROWS_AS(Threads(-1), ArgumentError);

@@ -12,7 +12,8 @@
 namespace mien {
 
 /// A pool of `count` workers, the calling thread being one of them; the others sleep when idle for longer than a
-/// moment.
+/// moment. The caller takes pieces itself and waits only for workers that have one: on a busy machine, or after a long
+/// pause, it goes on without those that are late.
 ///
 /// `parallel_for(n, f)` calls `f(i)` once for every i in [0, n) and returns when all are done. Which worker takes which
 /// i is not determined, so results are bit-identical for any thread count as long as `f(i)` writes only what belongs to

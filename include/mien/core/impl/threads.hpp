@@ -55,8 +55,12 @@ struct Threads::Pool {
 
   std::atomic<bool> busy{false};  // taken by the caller of the running parallel_for
   std::atomic<std::uint32_t> generation{0};
-  std::atomic<int> active{0};  // workers that have not finished this generation
-  bool stop = false;
+  // A worker counts itself in before it asks whether there is anything open to it, and the caller closes before it
+  // waits for those inside: so it waits for nobody who has not begun, as a sleeper, or one whose core others have, may
+  // not do for milliseconds. All sequentially consistent, for each side writes one and then reads the other.
+  std::atomic<bool> open{false};
+  std::atomic<int> inside{0};
+  std::atomic<bool> stop{false};
   bool patient = false;
   Call call = nullptr;
   void* object = nullptr;
@@ -102,11 +106,13 @@ struct Threads::Pool {
 
   void loop() {
     const detail::FlushSubnormals flush;
-    for (std::uint32_t seen = 0;; ++seen) {
+    for (std::uint32_t seen = 0;;) {
       await_change(generation, seen);
       if (stop) return;
-      work();
-      if (active.fetch_sub(1, std::memory_order_acq_rel) == 1) active.notify_one();
+      seen = generation.load(std::memory_order_acquire);
+      inside.fetch_add(1);
+      if (open) work();
+      if (inside.fetch_sub(1) == 1) inside.notify_one();
     }
   }
 
@@ -144,12 +150,11 @@ MIEN_BODY void Threads::run(index_t n, Call call, void* object) const {
   pool.object = object;
   pool.n = n;
   pool.next.store(0);
-  pool.active.store(count_ - 1);
+  pool.open = true;
   pool.start();
   pool.work();
-  for (int left = pool.active.load(std::memory_order_acquire); left > 0;
-       left = pool.active.load(std::memory_order_acquire))
-    pool.await_change(pool.active, left);
+  pool.open = false;
+  for (int inside = pool.inside; inside > 0; inside = pool.inside) pool.await_change(pool.inside, inside);
   const std::exception_ptr error = std::exchange(pool.error, nullptr);
   pool.busy.store(false);
   if (error) std::rethrow_exception(error);
