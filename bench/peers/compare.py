@@ -5,8 +5,9 @@
                [--output FILE.json] [SECTION...]
 
 Two programs are alive at once and work one after the other, each for a short time, so that both meet the same machine;
-what counts is the median of the ratios of neighbouring turns. Both answer the requests that bench/step_bench.cpp
-describes. Needs nothing but Python itself; PYTHON is one that has PyTorch and ONNX Runtime.
+what counts is the median of the ratios of neighbouring turns. Both begin anew twice in between: where a process finds its
+memory makes it up to 5 % faster or slower than the same program started again. Both answer the requests that
+bench/step_bench.cpp describes. Needs nothing but Python itself; PYTHON is one that has PyTorch and ONNX Runtime.
 
 Sections: training, inference, memory (beside the peers); epoch, augmentation, threads, flags (mien beside itself; for
 flags, --native is the same program built with -O3 -march=native). All without arguments.
@@ -24,18 +25,21 @@ import time
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 TRAINED = (("atulapra", 64), ("mien-s", 128), ("mien-b", 128))
+STARTS = 3
 
 
 class Program:
     """A running program that answers a line for a line."""
 
     def __init__(self, *command):
-        # OpenMP and others would take their number of threads from what was set for somebody else.
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "MKL_", "KMP_"))}
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        env=environment)
+        self.command = command
+        self.process = None
 
     def __enter__(self):
+        # OpenMP and others would take their number of threads from what was set for somebody else.
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "MKL_", "KMP_"))}
+        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        env=environment)
         return self
 
     def __exit__(self, *_):
@@ -50,7 +54,7 @@ class Program:
         except BrokenPipeError:
             reply = ""
         if not reply or reply.startswith("error"):
-            raise RuntimeError("%s, asked for '%s': %s" % (self.process.args, request, reply or "ended"))
+            raise RuntimeError("%s, asked for '%s': %s" % (self.command, request, reply or "ended"))
         return reply
 
     def processor_seconds(self):
@@ -100,23 +104,28 @@ class Comparison:
             "  (other work: %.0f %%)" % (100 * row["others"]) if row["others"] > 0.02 else ""), flush=True)
 
     def turns(self, section, name, goal, ours, theirs, unit="images/s", per_step=1, seconds=None):
-        """Adds the row of two programs that have been told what to do."""
+        """Adds the row of two programs, each given as a pair of a program and what it is asked to do."""
         seconds = seconds or self.options.seconds
-        ratios, mine, other = [], [], []
-        ours.run(0)
-        theirs.run(0)
-        bystanders = Bystanders(ours, theirs)
-        for _ in range(self.options.turns):
-            mine.append(ours.run(seconds))
-            # Threads of the one that has just worked may spin for a moment, waiting for more.
-            time.sleep(0.02)
-            other.append(theirs.run(seconds))
-            time.sleep(0.02)
-            ratios.append(mine[-1] / other[-1])
+        ratios, mine, other, busy = [], [], [], []
+        starts = min(STARTS, self.options.turns)
+        for start in range(starts):
+            with ours[0], theirs[0]:
+                for program, request in (ours, theirs):
+                    program.ask(request)
+                    program.run(0)
+                bystanders = Bystanders(ours[0], theirs[0])
+                for _ in range(start, self.options.turns, starts):
+                    mine.append(ours[0].run(seconds))
+                    # Threads of the one that has just worked may spin for a moment, waiting for more.
+                    time.sleep(0.02)
+                    other.append(theirs[0].run(seconds))
+                    time.sleep(0.02)
+                    ratios.append(mine[-1] / other[-1])
+                busy.append(bystanders.share())
         self.add({"section": section, "name": name, "goal": goal, "ratio": statistics.median(ratios),
                   "low": min(ratios), "high": max(ratios), "ours": statistics.median(mine),
                   "theirs": statistics.median(other), "unit": unit, "per_step": per_step, "turns": len(ratios),
-                  "others": bystanders.share()})
+                  "others": statistics.fmean(busy)})
 
     def mien(self):
         return Program(self.options.mien)
@@ -126,15 +135,12 @@ class Comparison:
 
     def training(self):
         """mien's step beside PyTorch's, each in its own precision."""
-        threads = self.options.threads
-        with self.mien() as ours, self.peer("pytorch.py") as theirs:
-            for precision, goal in (("fp32", 2), ("bf16", 4)):
-                for name, batch in TRAINED:
-                    request = "train %s %d %s %d" % (name, batch, precision, threads)
-                    ours.ask(request)
-                    theirs.ask(request)
-                    self.turns("training", "%s batch %d %s" % (name, batch, precision), goal, ours, theirs,
-                               per_step=batch)
+        ours, theirs = self.mien(), self.peer("pytorch.py")
+        for precision, goal in (("fp32", 2), ("bf16", 4)):
+            for name, batch in TRAINED:
+                request = "train %s %d %s %d" % (name, batch, precision, self.options.threads)
+                self.turns("training", "%s batch %d %s" % (name, batch, precision), goal, (ours, request),
+                           (theirs, request), per_step=batch)
 
     def inference(self):
         """mien beside ONNX Runtime, which computes in fp32."""
@@ -143,15 +149,16 @@ class Comparison:
             for name in ("atulapra", "mien-s"):
                 subprocess.run([self.options.python, os.path.join(FOLDER, "pytorch.py"), "--export", name,
                                 os.path.join(models, name + ".onnx")], check=True, stdout=subprocess.DEVNULL)
-            with self.mien() as ours, self.peer("onnx_runtime.py", models) as theirs:
-                for name, goals in (("atulapra", True), ("mien-s", False)):
-                    for precision, batch, goal in (("fp32", 1, 1.3), ("fp32", 64, 1.2), ("bf16", 1, 3),
-                                                   ("bf16", 64, None)):
-                        for threads in sorted({1, self.options.threads}):
-                            ours.ask("infer %s %d %s %d" % (name, batch, precision, threads))
-                            theirs.ask("infer %s %d fp32 %d" % (name, batch, threads))
-                            self.turns("inference", "%s batch %d %s threads %d" % (name, batch, precision, threads),
-                                       goal if goals else None, ours, theirs, per_step=batch, seconds=seconds)
+            ours, theirs = self.mien(), self.peer("onnx_runtime.py", models)
+            for name, goals in (("atulapra", True), ("mien-s", False)):
+                for precision, batch, goal in (("fp32", 1, 1.3), ("fp32", 64, 1.2), ("bf16", 1, 3),
+                                               ("bf16", 64, None)):
+                    for threads in sorted({1, self.options.threads}):
+                        self.turns("inference", "%s batch %d %s threads %d" % (name, batch, precision, threads),
+                                   goal if goals else None,
+                                   (ours, "infer %s %d %s %d" % (name, batch, precision, threads)),
+                                   (theirs, "infer %s %d fp32 %d" % (name, batch, threads)),
+                                   per_step=batch, seconds=seconds)
 
     def memory(self):
         """The largest that a process becomes which trains mien-s: PyTorch's size over mien's."""
@@ -170,15 +177,12 @@ class Comparison:
 
     def epoch(self):
         """fit() with the recipe's augmentation beside the step alone."""
-        threads = self.options.threads
-        with self.mien() as ours, self.mien() as theirs:
-            for name, batch in TRAINED[1:]:
-                for precision in ("fp32", "bf16"):
-                    ours.ask("epoch %s %d %s %d" % (name, batch, precision, threads))
-                    theirs.ask("train %s %d %s %d" % (name, batch, precision, threads))
-                    # A turn of fit() begins with batches that do not count.
-                    self.turns("epoch", "%s batch %d %s" % (name, batch, precision), 0.95, ours, theirs,
-                               per_step=batch, seconds=2 * self.options.seconds)
+        for name, batch in TRAINED[1:]:
+            for precision in ("fp32", "bf16"):
+                case = "%s %d %s %d" % (name, batch, precision, self.options.threads)
+                # A turn of fit() begins with batches that do not count.
+                self.turns("epoch", "%s batch %d %s" % (name, batch, precision), 0.95, (self.mien(), "epoch " + case),
+                           (self.mien(), "train " + case), per_step=batch, seconds=2 * self.options.seconds)
 
     def augmentation(self):
         """Images a second that one core augments; the goal is no ratio."""
@@ -196,36 +200,32 @@ class Comparison:
 
     def itself(self, section, goal, ours, theirs, our_threads, their_threads):
         """Convolutions and steps of two programs of mien."""
-        seconds = self.options.seconds / 25
-        cases = [case.split() for case in ours.ask("cases").split(",")]
+        with self.mien() as program:
+            cases = [case.split() for case in program.ask("cases").split(",")]
         for precision in ("fp32", "bf16"):
             for direction in ("forward", "backward_data", "backward_weights"):
                 for size, channels, filters, padding in cases:
                     request = "conv %s %s %s %s %s %s %%d" % (direction, size, channels, filters, padding, precision)
-                    ours.ask(request % our_threads)
-                    theirs.ask(request % their_threads)
                     name = "%s/%s/%sx%s/%s->%s%s" % (precision, direction, size, size, channels, filters,
                                                      "" if int(padding) else "/unpadded")
-                    self.turns(section, name, goal, ours, theirs, "images/s", 64, seconds)
+                    self.turns(section, name, goal, (ours, request % our_threads), (theirs, request % their_threads),
+                               per_step=64, seconds=self.options.seconds / 25)
         for name, batch in TRAINED:
             for precision in ("fp32", "bf16"):
                 request = "train %s %d %s %%d" % (name, batch, precision)
-                ours.ask(request % our_threads)
-                theirs.ask(request % their_threads)
-                self.turns(section, "step/%s/%s" % (name, precision), goal, ours, theirs, per_step=batch)
+                self.turns(section, "step/%s/%s" % (name, precision), goal, (ours, request % our_threads),
+                           (theirs, request % their_threads), per_step=batch)
 
     def threads(self):
         """Two threads beside one."""
-        with self.mien() as ours, self.mien() as theirs:
-            self.itself("threads", 1.9, ours, theirs, 2, 1)
+        self.itself("threads", 1.9, self.mien(), self.mien(), 2, 1)
 
     def flags(self):
         """Plain -O2 beside -O3 -march=native, one thread."""
         if not self.options.native:
             print("flags: left out, as there is no --native program", flush=True)
             return
-        with self.mien() as ours, Program(self.options.native) as theirs:
-            self.itself("flags", 0.95, ours, theirs, 1, 1)
+        self.itself("flags", 0.95, self.mien(), Program(self.options.native), 1, 1)
 
 
 SECTIONS = ("training", "inference", "memory", "epoch", "augmentation", "threads", "flags")
