@@ -84,6 +84,17 @@ TEST_CASE("cpu: child" * doctest::skip()) {
   _exit(code);
 }
 
+#if MIEN_HAS_X86_KERNELS
+TEST_CASE("cpu: found as the compiler's own functions find them") {
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  CHECK((detail::detect_isa() >= Isa::avx2) == avx2);
+  CHECK((detail::detect_isa() >= Isa::avx512) == avx512);
+}
+#endif
+
 TEST_CASE("cpu: MIEN_ISA caps the instruction set and nothing else") {
   const int best = static_cast<int>(detail::detect_isa());
   for (int isa = 0; isa < 4; ++isa) CHECK(isa_under(std::string(isa_names[isa])) == std::min(isa, best));

@@ -38,18 +38,21 @@ struct bits_of;
 template <>
 struct bits_of<bfloat16> {
   using type __attribute__((may_alias)) = std::uint16_t;
+  using signed_type = std::int16_t;
   static constexpr type sign = 0x8000U, infinity = 0x7f80U;
   static constexpr float value(type bits) { return bfloat16::from_bits(bits); }
 };
 template <>
 struct bits_of<float> {
   using type __attribute__((may_alias)) = std::uint32_t;
+  using signed_type = std::int32_t;
   static constexpr type sign = 0x80000000U, infinity = 0x7f800000U;
   static constexpr float value(type bits) { return std::bit_cast<float>(bits); }
 };
 template <>
 struct bits_of<double> {
   using type __attribute__((may_alias)) = std::uint64_t;
+  using signed_type = std::int64_t;
   static constexpr type sign = 0x8000000000000000U, infinity = 0x7ff0000000000000U;
   static constexpr double value(type bits) { return std::bit_cast<double>(bits); }
 };

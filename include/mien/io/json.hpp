@@ -38,6 +38,12 @@ class Json {
   static constexpr int max_depth = 32;
 
   Json() = default;
+  // Named here only to be compiled for size.
+  MIEN_COLD Json(const Json&) = default;
+  MIEN_COLD Json(Json&&) = default;
+  MIEN_COLD Json& operator=(const Json&) = default;
+  MIEN_COLD Json& operator=(Json&&) = default;
+  MIEN_COLD ~Json() = default;
   Json(std::nullptr_t) {}
   template <std::same_as<bool> B>
   Json(B value) : kind_(Kind::boolean), integer_(value) {}
@@ -57,7 +63,7 @@ class Json {
   static Json object(std::initializer_list<std::pair<std::string_view, Json>> members = {});
   /// An array of the elements of `values`: numbers, strings, bools.
   template <class Range>
-  static Json array_of(const Range& values) {
+  MIEN_COLD static Json array_of(const Range& values) {
     std::vector<Json> items;
     items.reserve(static_cast<std::size_t>(std::size(values)));
     for (const auto& value : values) items.push_back(Json(value));

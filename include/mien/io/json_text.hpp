@@ -214,7 +214,7 @@ class JsonCursor {
     return value;
   }
 
-  void escape(std::string& out) {
+  MIEN_COLD void escape(std::string& out) {
     const std::size_t start = at_++;
     const char c = at_ < text_.size() ? text_[at_++] : '\0';
     const std::size_t known = c == '\0' ? std::string_view::npos : std::string_view("\"\\/bfnrt").find(c);

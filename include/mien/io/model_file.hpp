@@ -70,7 +70,7 @@ inline bool has_columns(const Shape& columns) { return columns.rank() == 3 && co
 
 /// A parameter as files hold it.
 template <class P>
-Tensor<P> to_file_order(const Parameter<P>& p) {
+MIEN_COLD Tensor<P> to_file_order(const Parameter<P>& p) {
   if (!has_columns(p.columns)) return p.value;
   Tensor<P> result(p.value.shape());
   permute_columns<P>(p.columns, p.value.view(), result.view(), true);
@@ -124,10 +124,10 @@ MIEN_COLD void check_tensors(const Safetensors& file, const std::vector<Declared
   const auto report = [&](const std::string& line) {
     if (++count <= 20) problems += "\n  " + line;
   };
-  std::vector<std::string_view> names;
+  std::vector<bool> expected(file.entries().size());
   for (const auto& [name, shape] : declared) {
-    names.push_back(name);
     const SafetensorsEntry* entry = file.find(name);
+    if (entry != nullptr) expected[static_cast<std::size_t>(entry - file.entries().data())] = true;
     if (entry == nullptr) {
       report("missing: " + std::string(name) + " " + shape.to_string());
     } else if (entry->rank > Shape::max_rank || entry->shape() != shape) {
@@ -137,10 +137,9 @@ MIEN_COLD void check_tensors(const Safetensors& file, const std::vector<Declared
       report("of another type: " + entry->describe() + ", expected F32, F64, F16 or BF16");
     }
   }
-  std::sort(names.begin(), names.end());
-  for (const SafetensorsEntry& entry : file.entries()) {
-    if (is_ignored(entry.name) || std::binary_search(names.begin(), names.end(), std::string_view(entry.name)))
-      continue;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const SafetensorsEntry& entry = file.entries()[i];
+    if (expected[i] || is_ignored(entry.name)) continue;
     if (!extra_prefix.empty() && entry.name.compare(0, extra_prefix.size(), extra_prefix) == 0) continue;
     report("unexpected: " + entry.describe());
   }

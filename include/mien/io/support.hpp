@@ -1,4 +1,4 @@
-// What the readers and writers of files share: UTF-8, messages, and sorting. Private to mien/io.
+// What the readers and writers of files share: UTF-8 and messages. Private to mien/io.
 //
 // These are plain functions, and where a caller needs nothing back from an optimizer they are kept out of line: every
 // user of mien.hpp pays for what is instantiated and inlined here.
@@ -14,16 +14,9 @@
 #include <vector>
 
 #include "mien/core/error.hpp"
+#include "mien/core/sorting.hpp"
 
 namespace mien::detail {
-
-/// Fills `order` with the indices 0 to `count`-1 such that none is `less` than the one before it; equal ones keep
-/// their order (merge sort). Once for all element types, behind a function pointer.
-std::vector<std::size_t> sorted_indices(std::size_t count, const void* context,
-                                        bool (*less)(const void*, std::size_t, std::size_t));
-
-/// The first element of `names` that stands in it twice, or null. O(n log n).
-const std::string* find_twice(const std::vector<std::string>& names);
 
 /// Bytes of the well-formed UTF-8 sequence that begins at `text[at]`: 1 to 4, or 0 if it is malformed (overlong,
 /// a surrogate, beyond U+10FFFF, cut). Unicode 15, table 3-7. `at` must lie inside the text.

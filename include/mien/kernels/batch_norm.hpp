@@ -263,6 +263,7 @@ void scale_shift_pooled(index_t batch, index_t height, index_t width, index_t ch
                   [=, by = scales.data(), plus = shifts.data(), rounds = rounds_rows()](index_t row, index_t)
                       MIEN_INLINE {
                         alignas(64) T held[2][row_values];
+                        PoolIndex unwanted[row_values / 2];
                         const index_t step = joined > 1 ? joined / 2 : 1;
                         for (index_t j = 0; j < width / 2; j += step)
                           for (index_t c0 = 0; c0 < channels; c0 += row_values / 2) {
@@ -285,9 +286,10 @@ void scale_shift_pooled(index_t batch, index_t height, index_t width, index_t ch
                             }
                             for (index_t q = 0; q < step; ++q) {
                               const index_t to = (row * (width / 2) + j + q) * channels + c0;
-                              take_largest<T>(reinterpret_cast<const Bits*>(held[0] + 2 * q * count),
-                                              reinterpret_cast<const Bits*>(held[1] + 2 * q * count),
-                                              reinterpret_cast<Bits*>(y + to), won ? won + to : nullptr, count);
+                              const auto* top = reinterpret_cast<const Bits*>(held[0] + 2 * q * count);
+                              const auto* bottom = reinterpret_cast<const Bits*>(held[1] + 2 * q * count);
+                              take_largest<T>(top, top + count, bottom, bottom + count, reinterpret_cast<Bits*>(y + to),
+                                              won != nullptr ? won + to : unwanted, count);
                             }
                           }
                       });

@@ -14,7 +14,7 @@ namespace mien::kernels::reference {
 /// y[n,i,j,k] = bias[k] + sum over r,s,c of x[n, i*stride+r*dilation-pad, j*stride+s*dilation-pad, c] * w[k,c,r,s].
 /// y is assigned. `bias` may be null.
 template <class T, class P = parameter_t<T>>
-void conv2d_forward(const ConvGeometry& g, const T* x, const P* w, const P* bias, T* y) {
+MIEN_COLD void conv2d_forward(const ConvGeometry& g, const T* x, const P* w, const P* bias, T* y) {
   const index_t oh = g.out_height(), ow = g.out_width(), cg = g.channels / g.groups, kg = g.filters / g.groups;
   for (index_t n = 0; n < g.batch; ++n)
     for (index_t i = 0; i < oh; ++i)
@@ -36,7 +36,7 @@ void conv2d_forward(const ConvGeometry& g, const T* x, const P* w, const P* bias
 
 /// dx[n,h,v,c] = sum over r,s,k of dy[n,i,j,k] * w[k,c,r,s] where (i,j) reads (h,v) through (r,s). dx is assigned.
 template <class T, class P = parameter_t<T>>
-void conv2d_backward_data(const ConvGeometry& g, const T* dy, const P* w, T* dx) {
+MIEN_COLD void conv2d_backward_data(const ConvGeometry& g, const T* dy, const P* w, T* dx) {
   const index_t oh = g.out_height(), ow = g.out_width(), cg = g.channels / g.groups, kg = g.filters / g.groups;
   for (index_t n = 0; n < g.batch; ++n)
     for (index_t h = 0; h < g.height; ++h)
@@ -60,7 +60,7 @@ void conv2d_backward_data(const ConvGeometry& g, const T* dy, const P* w, T* dx)
 /// dw[k,c,r,s] = sum over n,i,j of dy[n,i,j,k] * x[n, i*stride+r*dilation-pad, j*stride+s*dilation-pad, c];
 /// dbias[k] = sum over n,i,j of dy[n,i,j,k]. Both are assigned; either may be null.
 template <class T, class P = parameter_t<T>>
-void conv2d_backward_weights(const ConvGeometry& g, const T* x, const T* dy, P* dw, P* dbias) {
+MIEN_COLD void conv2d_backward_weights(const ConvGeometry& g, const T* x, const T* dy, P* dw, P* dbias) {
   const index_t oh = g.out_height(), ow = g.out_width(), cg = g.channels / g.groups, kg = g.filters / g.groups;
   for (index_t k = 0; dw && k < g.filters; ++k)
     for (index_t c = 0; c < cg; ++c)

@@ -66,7 +66,7 @@ class Schedule {
 
   /// Calls f(name, double&) for each number that observe() changes; all are finite. For checkpoints, both ways.
   template <class F>
-  void for_each_state(F&& f) {
+  MIEN_COLD void for_each_state(F&& f) {
     f("factor", reduced_);
     f("best", best_);
     f("seen", seen_);

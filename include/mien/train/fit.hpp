@@ -62,6 +62,7 @@ class Trainer {
  public:
   using P = parameter_t<T>;
 
+  MIEN_COLD ~Trainer() = default;  // named to be compiled for size
   MIEN_COLD Trainer(Sequential<T>& net, const Optimizer& optimizer, const Dataset& train, const FitOptions& options)
       : net_(net),
         train_(train),
@@ -296,7 +297,7 @@ class Trainer {
         state_.history.best_accuracy = e.accuracy();
         if (options_.restore_best) {
           best_.clear();
-          for (const auto& p : net_.parameters()) best_.push_back(p.value);
+          for (const auto& p : net_.parameters()) best_.push_back(Tensor<P>(p.value));
         }
       }
     }

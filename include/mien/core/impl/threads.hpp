@@ -122,7 +122,7 @@ struct Threads::Pool {
   }
 };
 
-MIEN_BODY Threads::Threads(int count) {
+MIEN_COLD MIEN_BODY Threads::Threads(int count) {
   if (count < 0 || count > 1024) fail<ArgumentError>({"thread count ", count, " is not in 0..1024"});
   const auto cores = static_cast<int>(std::thread::hardware_concurrency());
   count_ = count > 0 ? count : (cores > 0 ? cores : 1);
@@ -132,7 +132,7 @@ MIEN_BODY Threads::Threads(int count) {
   for (int i = 1; i < count_; ++i) pool_->workers.emplace_back([pool = pool_.get()] { pool->loop(); });
 }
 
-MIEN_BODY Threads::~Threads() {
+MIEN_COLD MIEN_BODY Threads::~Threads() {
   if (!pool_) return;
   pool_->stop = true;
   pool_->start();
@@ -162,8 +162,8 @@ MIEN_BODY void Threads::run(index_t n, Call call, void* object) const {
 
 #else
 
-MIEN_BODY Threads::Threads(int) {}
-MIEN_BODY Threads::~Threads() {}
+MIEN_COLD MIEN_BODY Threads::Threads(int) {}
+MIEN_COLD MIEN_BODY Threads::~Threads() {}
 MIEN_BODY void Threads::run(index_t n, Call call, void* object) const {
   const detail::FlushSubnormals flush;
   for (index_t i = 0; i < n; ++i) call(object, i);

@@ -89,7 +89,7 @@ class SafetensorsParser {
       in_.expect(':');
       const std::size_t at = here();
       if (keys.back() == header_checksum_key) header_checksum_at_ = at + 1;
-      result_.metadata_.emplace_back(keys.back(), in_.string());
+      result_.metadata_.push_back({keys.back(), in_.string()});
     }
     if (const std::string* const twice = find_twice(keys)) error({in_quotes(*twice), " stands twice in the metadata"});
   }
@@ -101,7 +101,8 @@ class SafetensorsParser {
     if (name.empty() || name.find('\0') != std::string::npos) {
       in_.error_at(at, {"the name of a tensor is empty or holds a NUL character"});
     }
-    SafetensorsEntry& entry = result_.entries_.emplace_back();
+    result_.entries_.push_back({});
+    SafetensorsEntry& entry = result_.entries_.back();
     entry.name = std::move(name);
     std::int64_t offsets[2] = {};
     unsigned seen = 0;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "mien/core/sorting.hpp"
 #include "mien/nn/sequential.hpp"
 
 namespace mien {
@@ -535,12 +536,10 @@ MIEN_COLD void Sequential<T>::collect_frozen(const Node& n, std::vector<std::str
 
 template <class T>
 MIEN_COLD void Sequential<T>::check_names(const std::vector<Declaration>& declarations) {
-  std::vector<std::string_view> names;
+  std::vector<std::string> names;
   names.reserve(declarations.size());
   for (const Declaration& d : declarations) names.push_back(d.name);
-  std::sort(names.begin(), names.end());
-  const auto twice = std::adjacent_find(names.begin(), names.end());
-  if (twice != names.end()) {
+  if (const std::string* const twice = detail::find_twice(names)) {
     fail<ArgumentError>(
         {"two parameters of the network are named '", *twice, "': name the layers of its branches apart"});
   }
