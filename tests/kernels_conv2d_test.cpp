@@ -282,6 +282,58 @@ std::vector<int> kinds(const std::vector<V>& values) {
   return result;
 }
 
+/// Sums that a float holds and bfloat16 does not: infinities come out where the plain loops have them.
+void compare_overflow_in_rounding(Isa isa) {
+  if (isa > cpu_isa()) {
+    MESSAGE("skipped: this machine has no " << to_string(isa));
+    return;
+  }
+  // The largest bfloat16 is 255 * 2^120; what is beyond it by more than 2^119 is rounded to infinity.
+  const float large = std::ldexp(255.0f, 56), beyond = std::ldexp(1.5f, 119), below = std::ldexp(1.0f, 118);
+  const auto unit = bfloat16(std::ldexp(1.0f, 64));
+  Dice dice{1234 + static_cast<std::uint64_t>(isa)};
+  std::size_t overflows = 0, others = 0;
+  for (int i = 0; i < 60; ++i) {
+    const ConvGeometry g = random_geometry(dice, i);
+    const std::string where = text(g) + std::string(to_string(isa));
+    CAPTURE(where);
+    const std::vector<bfloat16> x(static_cast<std::size_t>(g.input_size()), unit);
+    const std::vector<bfloat16> dy(static_cast<std::size_t>(g.output_size()), unit);
+    std::vector<float> w(static_cast<std::size_t>(g.weight_size())), bias(static_cast<std::size_t>(g.filters));
+    const auto compare = [&](ConvPass pass) {
+      const Results<bfloat16> got = run_all<bfloat16>(g, x, w, bias.data(), dy, 1, isa);
+      const auto& values = pass == ConvPass::forward ? got.y : got.dx;
+      auto truth = values;
+      if (pass == ConvPass::forward)
+        reference::conv2d_forward<bfloat16>(g, x.data(), w.data(), bias.data(), truth.data());
+      else
+        reference::conv2d_backward_data<bfloat16>(g, dy.data(), w.data(), truth.data());
+      const std::vector<int> expected = kinds(truth);
+      CHECK(kinds(values) == expected);
+      const auto finite = static_cast<std::size_t>(std::count(expected.begin(), expected.end(), 0));
+      overflows += expected.size() - finite;
+      others += finite;
+    };
+    // One tap of one channel, and biases.
+    const std::size_t filter_size = w.size() / bias.size();
+    for (std::size_t f = 0; f < bias.size(); ++f) {
+      const float sign = f % 2 == 0 ? 1.0f : -1.0f;
+      w[f * filter_size] = sign * large;
+      bias[f] = sign * (f % 3 == 0 ? beyond : below);
+    }
+    compare(ConvPass::forward);
+    // One tap of two filters of each group.
+    const std::size_t filters = bias.size() / static_cast<std::size_t>(g.groups);
+    for (std::size_t f = 0; f < bias.size(); ++f) {
+      const float second = (i % 2 == 0 ? beyond : below) / static_cast<float>(unit);
+      w[f * filter_size] = f % filters == 0 ? large : f % filters == 1 ? second : 0.0f;
+    }
+    compare(ConvPass::backward_data);
+  }
+  CHECK(overflows > 1000);
+  CHECK(others > 1000);
+}
+
 /// NaN and infinity come out where the plain loops have them, and nowhere else.
 template <class T>
 void compare_special_values(Isa isa) {
@@ -781,4 +833,8 @@ TEST_CASE("convolution passes NaN and infinity on as the plain loops do") {
     compare_special_values<bfloat16>(isa);
   }
   compare_special_values<double>(Isa::portable);
+}
+
+TEST_CASE("convolution in bfloat16: what overflows as it is rounded is infinite, as in the plain loops") {
+  for (Isa isa : {Isa::portable, Isa::avx2, Isa::avx512, Isa::amx}) compare_overflow_in_rounding(isa);
 }
