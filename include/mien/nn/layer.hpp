@@ -131,6 +131,41 @@ constexpr std::size_t bytes_of(index_t count) {
   return padded(static_cast<std::size_t>(count) * sizeof(T));
 }
 
+/// Memory for a chain of layers: what one hands the next lies at one end, what that makes of it at the other, and
+/// between them is room for the layer itself. So it need not be larger than the largest sum of the three.
+class Ends {
+ public:
+  explicit Ends(std::span<std::byte> bytes) : bytes_(bytes.first(bytes.size() / alignment * alignment)) {}
+
+  /// At the end where `x`, of this chain or from outside, does not begin.
+  template <class T>
+  TensorView<T> opposite(const T* x, const Shape& shape) const {
+    const std::size_t size = bytes_of<T>(shape.size());
+    if (size > bytes_.size()) fail<Error>("a chain of layers took more memory than it declared: a bug");
+    const bool last = reinterpret_cast<const std::byte*>(x) == bytes_.data();
+    return {reinterpret_cast<T*>((last ? bytes_.last(size) : bytes_.first(size)).data()), shape};
+  }
+
+  /// What these two leave, each of which may also lie elsewhere.
+  template <class T>
+  std::span<std::byte> between(TensorView<const T> a, TensorView<const T> b) const {
+    std::size_t first = 0, last = bytes_.size();
+    for (const TensorView<const T>& v : {a, b}) {
+      const auto at = reinterpret_cast<std::uintptr_t>(v.data()) - reinterpret_cast<std::uintptr_t>(bytes_.data());
+      if (!v || at >= bytes_.size()) continue;
+      if (at == 0)
+        first = bytes_of<T>(v.size());
+      else
+        last = at;
+    }
+    if (first > last) fail<Error>("a chain of layers took more memory than it declared: a bug");
+    return bytes_.subspan(first, last - first);
+  }
+
+ private:
+  std::span<std::byte> bytes_;
+};
+
 /// Is told every layer's output, in order; for looking inside (debugging, finding the first non-finite value).
 template <class T>
 class Observer {

@@ -195,7 +195,6 @@ MIEN_COLD Features Sequential<T>::setup(Features features, Setup& setup) {
 template <class T>
 MIEN_COLD Memory Sequential<T>::memory_of(const Shape& x, int threads, bool keep, Range range) const {
   Memory total;
-  std::size_t largest_scratch = 0, largest_activation = 0;
   Shape in = x;
   const index_t last = end_of(range);
   for (index_t i = range.first; i < last; ++i) {
@@ -206,30 +205,25 @@ MIEN_COLD Memory Sequential<T>::memory_of(const Shape& x, int threads, bool keep
     std::size_t scratch = padded(m.scratch) + (keep ? 0 : padded(m.saved));
     // infer_with() holds a normalization's scales and shifts beside.
     if (!keep && i + 1 < last && node(i + 1).layer.has_infer_map()) scratch += 2 * bytes_of<P>(out.back());
-    largest_scratch = std::max(largest_scratch, scratch);
-    if (i + 1 < last) largest_activation = std::max(largest_activation, bytes_of<T>(out.size()));
+    // What comes from the layer before and goes to the next, or their gradients.
+    if (i > range.first) scratch += bytes_of<T>(in.size());
+    if (i + 1 < last) scratch += bytes_of<T>(out.size());
+    total.scratch = std::max(total.scratch, scratch);
     in = out;
   }
-  total.scratch = largest_scratch + 2 * largest_activation;
   return total;
 }
 
 template <class T>
 MIEN_COLD void Sequential<T>::run_forward(TensorView<const T> x, TensorView<T> y, const Pass<T>& pass,
                                           Range range) const {
-  Arena saved(pass.saved), scratch(pass.scratch), packed(pass.packed);
+  Arena saved(pass.saved), packed(pass.packed);
+  const Ends ends(pass.scratch);
   const index_t batch = x.shape()[0], last = end_of(range);
-  T* buffers[2] = {nullptr, nullptr};
-  if (!pass.keep || pass.observer) {
-    index_t largest = 0;
-    for (index_t i = range.first; i + 1 < last; ++i) largest = std::max(largest, node(i).output.shape.size() * batch);
-    for (T*& buffer : buffers) buffer = scratch.take<T>(largest);
-  }
   if (range.first == last) std::copy_n(x.data(), x.size(), y.data());
   for (index_t i = range.first; i < last; ++i) {
     const Node& n = node(i);
     TensorView<T> out = y;
-    T* const spare = buffers[x.data() == buffers[0]];
     const Shape shape = n.output.shape.with_batch(batch);
     const bool alone = pass.keep || pass.observer;
     if (!alone && i + 1 < last && n.layer.infers_identity()) {
@@ -237,16 +231,16 @@ MIEN_COLD void Sequential<T>::run_forward(TensorView<const T> x, TensorView<T> y
       continue;
     }
     if (i + 1 < last) {
-      out = {pass.keep && keeps_output(i, range.first, last) ? saved.take<T>(shape.size()) : spare, shape};
+      out = pass.keep && keeps_output(i, range.first, last) ? saved.tensor<T>(shape) : ends.opposite(x.data(), shape);
     }
     const Memory m = n.layer.memory(x.shape(), shape, pass.threads().count(), pass.keep);
-    Arena rest(scratch.rest());
+    Arena rest(ends.between<T>(x, out));
     const auto kept = pass.keep ? saved.take_bytes(m.saved) : rest.take_bytes(m.saved);
     Pass<T> own = inner(pass, n, kept, rest.rest());
     if (!pass.packed.empty()) own.packed = packed.take_bytes(m.packed).first(m.packed);
     if (const index_t behind = alone ? 0 : inferred_behind(i, last); behind > 0) {
       TensorView<T> end = y;
-      if (i + behind + 1 < last) end = {spare, node(i + behind).output.shape.with_batch(batch)};
+      if (i + behind + 1 < last) end = ends.opposite(x.data(), node(i + behind).output.shape.with_batch(batch));
       if (infer_with(i, behind, x, end, own, pass)) {
         i += behind;
         x = end;
@@ -261,7 +255,7 @@ MIEN_COLD void Sequential<T>::run_forward(TensorView<const T> x, TensorView<T> y
       // The last one's output is written at once; what would lie between them is never touched.
       i += others.count();
       const Shape end = node(i).output.shape.with_batch(batch);
-      out = i + 1 < last ? TensorView<T>{pass.keep ? saved.take<T>(end.size()) : spare, end} : y;
+      out = i + 1 == last ? y : pass.keep ? saved.tensor<T>(end) : ends.opposite(x.data(), end);
       if (own.pool && pass.keep) own.pool_saved = saved.take_bytes(pool_saved_bytes(i, batch, pass));
     }
     n.layer.forward(x, out, own);
@@ -280,15 +274,12 @@ MIEN_COLD void Sequential<T>::run_backward(TensorView<const T> x, TensorView<con
     while (lowest < last && !wants_gradient(node(lowest), gradients)) ++lowest;
   }
   if (range.first == last && dx) std::copy_n(dy.data(), dy.size(), dx.data());
-  Arena scratch(pass.scratch);
-  index_t largest = 0;
+  const Ends ends(pass.scratch);
   std::size_t offset = 0;  // of what is saved behind layer i
   for (index_t i = range.first; i < last; ++i) {
     const Shape out = node(i).output.shape.with_batch(batch);
-    if (i + 1 < last) largest = std::max(largest, out.size());
     offset += saved_bytes(i, i == range.first ? x.shape() : shape_before(i, batch), out, range.first, last, pass);
   }
-  T* buffers[2] = {scratch.take<T>(largest), scratch.take<T>(largest)};
   TensorView<const T> fused_out = y;  // of the layers that another one in front does the work of
   std::span<std::byte> pool_saved;
   for (index_t i = last - 1; i >= lowest; --i) {
@@ -316,9 +307,9 @@ MIEN_COLD void Sequential<T>::run_backward(TensorView<const T> x, TensorView<con
       in = Arena(pass.saved.subspan(offset - saved_bytes(i - 1, before, in_shape, range.first, last, pass)))
                .template tensor<T>(in_shape);
     }
-    TensorView<T> below = i == lowest ? dx : TensorView<T>{buffers[dy.data() == buffers[0]], in_shape};
+    TensorView<T> below = i == lowest ? dx : ends.opposite(dy.data(), in_shape);
     const Memory m = n.layer.memory(in_shape, out_shape, pass.threads().count(), true);
-    Pass<T> layer_pass = inner(pass, n, own.take_bytes(m.saved), scratch.rest());
+    Pass<T> layer_pass = inner(pass, n, own.take_bytes(m.saved), ends.between<T>(dy, below));
     layer_pass.relu = others.relu;
     layer_pass.pool = others.pool;
     if (others.pool) layer_pass.pool_saved = pool_saved;
