@@ -21,8 +21,8 @@ MIEN_INLINE inline void with_positions(PoolIndex* positions, index_t channels, F
     f(k, channels - k < step ? channels - k : step, positions != nullptr ? positions : unwanted);
 }
 
-/// best = max(best, value) per channel, recording in best_at where it came from: the first of equals, a NaN once it is
-/// there. `first`: assign. Values are given by their bits.
+/// best = max(best, value) per channel, recording in best_at (if there is one) where it came from: the first of equals,
+/// a NaN once it is there. `first`: assign. Values are given by their bits.
 template <class T>
 MIEN_INLINE inline void take_larger(const typename bits_of<T>::type* __restrict value,
                                     typename bits_of<T>::type* __restrict best, PoolIndex* __restrict best_at,
@@ -34,14 +34,20 @@ MIEN_INLINE inline void take_larger(const typename bits_of<T>::type* __restrict 
   };
   if (first) {
     for (index_t k = 0; k < channels; ++k) best[k] = value[k];
-    for (index_t k = 0; k < channels; ++k) best_at[k] = at;
-  } else {
+    if (best_at)
+      for (index_t k = 0; k < channels; ++k) best_at[k] = at;
+  } else if (best_at) {
     for (index_t k = 0; k < channels; ++k) {
       const Bits a = value[k], b = best[k];
       const PoolIndex old = best_at[k];
       const bool take = larger(a, b);
       best[k] = take ? a : b;
       best_at[k] = take ? at : old;
+    }
+  } else {
+    for (index_t k = 0; k < channels; ++k) {
+      const Bits a = value[k], b = best[k];
+      best[k] = larger(a, b) ? a : b;
     }
   }
 }

@@ -84,16 +84,14 @@ struct MaxPool2d {
       for (index_t j = 0; j < out[2]; ++j) {
         windows.columns(j, in[2], w0, w1);
         const index_t left = j * windows.stride.width - padding.left;
-        const index_t o = (row * out[2] + j) * c;
-        const auto pool = [&](index_t k, index_t count, Index* best_at) MIEN_INLINE {
-          for (index_t h = h0; h < h1; ++h)
-            for (index_t w = w0; w < w1; ++w) {
-              const Bits* value = from + ((n * in[1] + h) * in[2] + w) * c + k;
-              const auto at = static_cast<Index>((h - top) * window.width + (w - left));
-              kernels::take_larger<T>(value, to + o + k, best_at, at, h == h0 && w == w0, count);
-            }
-        };
-        kernels::with_positions(positions ? positions + o : nullptr, c, pool);
+        Bits* best = to + (row * out[2] + j) * c;
+        Index* best_at = positions ? positions + (row * out[2] + j) * c : nullptr;
+        for (index_t h = h0; h < h1; ++h)
+          for (index_t w = w0; w < w1; ++w) {
+            const Bits* value = from + ((n * in[1] + h) * in[2] + w) * c;
+            const auto at = static_cast<Index>((h - top) * window.width + (w - left));
+            kernels::take_larger<T>(value, best, best_at, at, h == h0 && w == w0, c);
+          }
       }
     });
   }
