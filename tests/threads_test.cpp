@@ -148,6 +148,45 @@ TEST_CASE("threads: nobody waits for a worker that does not come") {
   released = true;
   sigaction(SIGUSR1, &before, nullptr);
 }
+
+namespace {
+
+void hold_a_moment(int) {
+  held = true;
+  usleep(100);
+}
+
+}  // namespace
+
+TEST_CASE("threads: a pool ends, wherever its workers are held") {
+  // A worker that looks for the end and then for what is new, and is held in between, sleeps for ever: one round in 250
+  // met that.
+  struct sigaction action {
+  }, before{};
+  action.sa_handler = hold_a_moment;
+  REQUIRE(sigaction(SIGUSR1, &action, &before) == 0);
+  for (int round = 0; round < 1500; ++round) {
+    held = false;
+    std::thread sender;
+    {
+      const Threads threads(2);
+      const pthread_t caller = pthread_self();
+      pthread_t worker = caller;
+      std::atomic<bool> known{false};
+      threads.parallel_for(2, [&](index_t) {
+        if (!pthread_equal(pthread_self(), caller)) {
+          worker = pthread_self();
+          known = true;
+        }
+        while (!known) std::this_thread::yield();
+      });
+      sender = std::thread([worker] { pthread_kill(worker, SIGUSR1); });
+      while (!held) threads.parallel_for(2, [](index_t) {});
+      sender.join();
+    }
+  }
+  sigaction(SIGUSR1, &before, nullptr);
+}
 #endif
 
 TEST_CASE("threads: counts out of range are refused, and zero means all cores") {

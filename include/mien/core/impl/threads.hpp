@@ -108,8 +108,8 @@ struct Threads::Pool {
     const detail::FlushSubnormals flush;
     for (std::uint32_t seen = 0;;) {
       await_change(generation, seen);
-      if (stop) return;
       seen = generation.load(std::memory_order_acquire);
+      if (stop) return;  // asked after that: the last generation, which nothing follows, may have been seen just now
       inside.fetch_add(1);
       if (open) work();
       if (inside.fetch_sub(1) == 1) inside.notify_one();
