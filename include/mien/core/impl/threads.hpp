@@ -64,9 +64,15 @@ struct Threads::Pool {
   bool patient = false;
   Call call = nullptr;
   void* object = nullptr;
-  index_t n = 0;
-  std::atomic<index_t> next{0};
-  std::mutex mutex;  // of the error
+  /// The pieces that one worker begins with; who has none left helps another. Neighbours share what they read, and in
+  /// the next loop find in their caches what they wrote in this one.
+  struct Range {
+    std::atomic<index_t> next{0};
+    index_t end = 0;
+    std::byte apart[48]{};  // no two in one line of a cache
+  };
+  std::vector<Range> ranges;  // the caller's first
+  std::mutex mutex;           // of the error
   std::exception_ptr error;
   std::vector<std::thread> workers;
 
@@ -88,30 +94,42 @@ struct Threads::Pool {
     value.wait(old, std::memory_order_acquire);
   }
 
-  void work() {
-    for (index_t i = next.fetch_add(1); i < n; i = next.fetch_add(1)) {
-#if MIEN_HAS_EXCEPTIONS
-      try {
-        call(object, i);
-      } catch (...) {
-        const std::lock_guard lock(mutex);
-        if (!error) error = std::current_exception();
-        next.store(n);
-      }
-#else
-      call(object, i);
-#endif
+  void share_out(index_t n) {
+    const auto count = static_cast<index_t>(ranges.size());
+    index_t begin = 0, more = n % count;
+    for (Range& range : ranges) {
+      range.next.store(begin, std::memory_order_relaxed);
+      range.end = begin += n / count + (more-- > 0 ? 1 : 0);
     }
   }
 
-  void loop() {
+  void work(std::size_t worker) {
+    for (std::size_t left = ranges.size(); left > 0; --left, worker = worker > 0 ? worker - 1 : ranges.size() - 1) {
+      Range& range = ranges[worker];
+      for (index_t i = range.next.fetch_add(1); i < range.end; i = range.next.fetch_add(1)) {
+#if MIEN_HAS_EXCEPTIONS
+        try {
+          call(object, i);
+        } catch (...) {
+          const std::lock_guard lock(mutex);
+          if (!error) error = std::current_exception();
+          for (Range& rest : ranges) rest.next.store(rest.end);
+        }
+#else
+        call(object, i);
+#endif
+      }
+    }
+  }
+
+  void loop(std::size_t worker) {
     const detail::FlushSubnormals flush;
     for (std::uint32_t seen = 0;;) {
       await_change(generation, seen);
       seen = generation.load(std::memory_order_acquire);
       if (stop) return;  // asked after that: the last generation, which nothing follows, may have been seen just now
       inside.fetch_add(1);
-      if (open) work();
+      if (open) work(worker);
       if (inside.fetch_sub(1) == 1) inside.notify_one();
     }
   }
@@ -129,7 +147,9 @@ MIEN_COLD MIEN_BODY Threads::Threads(int count) {
   if (count_ == 1) return;
   pool_ = std::make_unique<Pool>();
   pool_->patient = count_ <= cores;
-  for (int i = 1; i < count_; ++i) pool_->workers.emplace_back([pool = pool_.get()] { pool->loop(); });
+  const auto workers = static_cast<std::size_t>(count_);
+  pool_->ranges = std::vector<Pool::Range>(workers);
+  for (std::size_t i = 1; i < workers; ++i) pool_->workers.emplace_back([i, pool = pool_.get()] { pool->loop(i); });
 }
 
 MIEN_COLD MIEN_BODY Threads::~Threads() {
@@ -148,11 +168,10 @@ MIEN_BODY void Threads::run(index_t n, Call call, void* object) const {
   Pool& pool = *pool_;
   pool.call = call;
   pool.object = object;
-  pool.n = n;
-  pool.next.store(0);
+  pool.share_out(n);
   pool.open = true;
   pool.start();
-  pool.work();
+  pool.work(0);
   pool.open = false;
   for (int inside = pool.inside; inside > 0; inside = pool.inside) pool.await_change(pool.inside, inside);
   const std::exception_ptr error = std::exchange(pool.error, nullptr);
