@@ -16,7 +16,7 @@ namespace mien::kernels::detail {
 /// The distance between planes of `values` each. The elements of a tile are written one to a plane: at a multiple of
 /// 4 kB apart, or nearly so, they would meet in the same sets of the first cache and look to the processor like one
 /// address, which took a fifth of the time.
-constexpr index_t winograd_plane(index_t values) { return (values + 1023) / 1024 * 1024 + 272; }
+constexpr index_t winograd_plane(index_t values) { return ((values + 1023) & -1024) + 272; }
 
 /// The transformations are compiled for AVX2 and AVX-512, or else for the target of a build that knows neither; a
 /// processor of neither kind would gain little for a hundred kB of code in every program.
@@ -59,7 +59,12 @@ struct WinogradPlan {
     piece_tiles -= piece_tiles % 24;  // whole register blocks
     if (piece_tiles > (tiles + wanted_pieces - 1) / wanted_pieces)
       piece_tiles = (tiles + wanted_pieces - 1) / wanted_pieces;
+    // As alike as whole blocks allow, and an even number: two threads begin with a half each.
+    unit = piece_tiles % 24 == 0 ? 24 : 1;
+    units = (tiles + unit - 1) / unit;
     pieces = (tiles + piece_tiles - 1) / piece_tiles;
+    pieces += pieces % 2;  // of two units at least, where there are three pieces or more
+    piece_tiles = (units + pieces - 1) / pieces * unit;
     input_plane = winograd_plane(piece_tiles * c.depth);
     output_plane = winograd_plane((piece_tiles + BlockKernels<float>::max_pixels) * outputs);
     weight_plane = winograd_plane(c.depth * outputs);
@@ -68,12 +73,16 @@ struct WinogradPlan {
     if (outputs > elements * input_plane) fits = false;
   }
 
+  index_t first_tile(index_t piece) const { return piece < pieces ? units * piece / pieces * unit : tiles; }
+
   bool fits = false;
   bool pools = false;              // a tile holds whole windows of 2x2
   index_t tile = 0, elements = 0;  // outputs along one side of a tile; products of a tile and channel
   index_t tile_rows = 0, tile_columns = 0, tiles = 0;
-  index_t outputs = 0;  // padded to whole panels
-  index_t piece_tiles = 0, pieces = 0, input_plane = 0, output_plane = 0, weight_plane = 0;
+  index_t outputs = 0;                      // padded to whole panels
+  index_t piece_tiles = 0;                  // of the largest piece
+  index_t pieces = 0, unit = 0, units = 0;  // pieces are cut between units of tiles
+  index_t input_plane = 0, output_plane = 0, weight_plane = 0;
 };
 
 /// Calls f with std::integral_constant<int, M>, M the plan's size of a tile.
@@ -309,8 +318,7 @@ bool run_winograd(const Correlation& c, const WinogradPlan& plan, const BlockKer
     float* input = scratch.input + slot.index() * plan.elements * plan.input_plane;
     float* output = scratch.output + slot.index() * plan.elements * plan.output_plane;
     const float** table = scratch.table + slot.index() * (plan.piece_tiles + BlockKernels<float>::max_pixels);
-    const index_t first = piece * plan.piece_tiles;
-    const index_t count = plan.tiles - first < plan.piece_tiles ? plan.tiles - first : plan.piece_tiles;
+    const index_t first = plan.first_tile(piece), count = plan.first_tile(piece + 1) - first;
     const Placement& p = c.place;
     const index_t per_image = plan.tile_rows * plan.tile_columns;
 
