@@ -15,10 +15,10 @@ namespace mien {
 /// moment. The caller takes pieces itself and waits only for workers that have one: on a busy machine, or after a long
 /// pause, it goes on without those that are late.
 ///
-/// `parallel_for(n, f)` calls `f(i)` once for every i in [0, n) and returns when all are done. Each worker begins with a
-/// range of its own, in ascending order, and then helps the others. So which worker takes which i is not determined, and
-/// results are bit-identical for any thread count as long as `f(i)` writes only what belongs to i: callers cut work into
-/// pieces that do not depend on the thread count and reduce the pieces in order.
+/// `parallel_for(n, f)` calls `f(i)` once for every i in [0, n) and returns when all are done. Each worker begins with
+/// a range of its own, in ascending order, and then helps the others. So which worker takes which i is not determined,
+/// and results are bit-identical for any thread count as long as `f(i)` writes only what belongs to i: callers cut work
+/// into pieces that do not depend on the thread count and reduce the pieces in order.
 ///
 /// On x86-64, `f` reads and writes subnormal numbers as zeros, in the calling thread too: they slow training up to
 /// threefold. Its floating-point environment is as before when parallel_for returns.
