@@ -74,11 +74,13 @@ void conv2d_backward_weights(const ConvGeometry& g, const T* x, const T* dy, P* 
             const index_t h = i * g.stride_h + r * g.dilation_h - g.pad_top;
             const index_t v = j * g.stride_w + s * g.dilation_w - g.pad_left;
             if (h < 0 || h >= g.height || v < 0 || v >= g.width) continue;
-            for (index_t k = 0; k < g.filters; ++k) {
-              const P dyk = P(dy[((n * oh + i) * ow + j) * g.filters + k]);
-              const T* from = x + ((n * g.height + h) * g.width + v) * g.channels + k / kg * cg;
-              for (index_t c = 0; c < cg; ++c) dw[((k * cg + c) * g.kernel_h + r) * g.kernel_w + s] += P(from[c]) * dyk;
-            }
+            const T* from = x + ((n * g.height + h) * g.width + v) * g.channels;
+            for (index_t first = 0; first < g.filters; first += kg, from += cg)  // of a group
+              for (index_t k = first; k < first + kg; ++k) {
+                const P dyk = P(dy[((n * oh + i) * ow + j) * g.filters + k]);
+                for (index_t c = 0; c < cg; ++c)
+                  dw[((k * cg + c) * g.kernel_h + r) * g.kernel_w + s] += P(from[c]) * dyk;
+              }
           }
   for (index_t k = 0; dbias && k < g.filters; ++k) {
     P sum{0};
