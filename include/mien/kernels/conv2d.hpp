@@ -60,9 +60,7 @@ MIEN_COLD std::size_t conv2d_scratch_bytes(ConvPass pass, const ConvGeometry& g,
     case ConvPass::backward_data:
       return detail::correlation_scratch_bytes<T>(detail::backward_correlation(g), blocks, threads);
     default: {
-      if constexpr (std::is_same_v<T, P>) {
-        if (detail::has_dense_gradients(g)) return detail::DenseGradientScratch<T>(g, blocks, threads, nullptr).bytes;
-      }
+      if (detail::has_dense_gradients(g)) return detail::DenseGradientScratch<T, P>(g, blocks, threads, nullptr).bytes;
       const std::size_t bytes = detail::weight_gradients_scratch_bytes<T>(g, blocks, threads);
       if constexpr (std::is_same_v<P, float>) {
         const detail::WinogradGradientPlan winograd(g, blocks);
@@ -156,10 +154,7 @@ void conv2d_backward_weights(const ConvGeometry& g, const T* x, const T* dy, P* 
   }
 #endif
   const auto& blocks = detail::pick_blocks<P>(isa);
-  if constexpr (std::is_same_v<T, P>) {
-    if (detail::has_dense_gradients(g))
-      return detail::run_dense_gradients(g, blocks, x, dy, dw, dbias, scratch, threads);
-  }
+  if (detail::has_dense_gradients(g)) return detail::run_dense_gradients(g, blocks, x, dy, dw, dbias, scratch, threads);
   if constexpr (std::is_same_v<P, float>) {
     const detail::WinogradGradientPlan winograd(g, blocks);
     if (winograd.fits && detail::run_winograd_gradients(g, winograd, blocks, x, dy, dw, dbias, scratch, threads))

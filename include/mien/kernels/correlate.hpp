@@ -67,11 +67,9 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
                      std::byte* memory, const Threads& threads, PackedWeights packed = {},
                      const Epilogue<T>& epilogue = {}) {
   flatten_pixels(c);
-  if constexpr (std::is_same_v<S, T>) {
-    if (has_few_pixels(c) && !epilogue.pool) {
-      correlate_few(c, kernels, x, w, bias, y, memory, threads, epilogue);
-      return true;
-    }
+  if (has_few_pixels(c) && !epilogue.pool) {
+    correlate_few<S>(c, kernels, x, w, bias, y, memory, threads, packed, epilogue);
+    return true;
   }
   const GrayPlan<T> gray(c, kernels);
   if (gray.fits && !epilogue.pool && correlate_gray(c, gray, kernels, x, w, bias, y, memory, threads, epilogue))
@@ -192,7 +190,8 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
 template <class S, class T>
 std::size_t correlation_packed_bytes(Correlation c, const BlockKernels<T>& kernels) {
   flatten_pixels(c);
-  if ((std::is_same_v<S, T> && has_few_pixels(c)) || GrayPlan<T>(c, kernels).fits) return 0;
+  if (has_few_pixels(c)) return std::is_same_v<S, T> ? 0 : static_cast<std::size_t>(c.outputs * c.depth) * sizeof(S);
+  if (GrayPlan<T>(c, kernels).fits) return 0;
   if constexpr (std::is_same_v<T, float>) {
     const WinogradPlan winograd(c, kernels);
     if (winograd.fits) return WinogradWeights(winograd, nullptr).bytes;
@@ -203,7 +202,7 @@ std::size_t correlation_packed_bytes(Correlation c, const BlockKernels<T>& kerne
 template <class S, class T>
 MIEN_COLD std::size_t correlation_scratch_bytes(Correlation c, const BlockKernels<T>& kernels, int threads) {
   flatten_pixels(c);
-  if (std::is_same_v<S, T> && has_few_pixels(c)) return FewScratch<T>(c, kernels, threads, nullptr).bytes;
+  if (has_few_pixels(c)) return FewScratch<S, T>(c, kernels, threads, nullptr).bytes;
   std::size_t bytes =
       CorrelationScratch<S, T>(c, CorrelationPlan<S, T>(c, kernels), ImagesPlan<S, T>(c, kernels), threads, nullptr)
           .bytes;

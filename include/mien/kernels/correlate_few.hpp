@@ -8,10 +8,11 @@
 
 namespace mien::kernels::detail {
 
-/// After flatten_pixels().
+/// After flatten_pixels(). Results have to be turned, which takes longer than to pack weights of less depth.
 inline bool has_few_pixels(const Correlation& c) {
+  const index_t pixels = c.out_height;
   return c.batch == 1 && c.taps() == 1 && c.groups == 1 && c.layout.depth == 1 && c.out_width == 1 && c.stride_h == 1 &&
-         c.place.is_identity() && c.out_height <= 96 && c.outputs >= 16 && c.outputs >= 2 * c.out_height;
+         c.place.is_identity() && pixels <= 512 && c.depth >= pixels && c.outputs >= 16 && c.outputs >= 2 * pixels;
 }
 
 /// One or two pixels would leave most of a panel of pixels empty: a dot product for each output then.
@@ -20,8 +21,9 @@ bool takes_dots(const Correlation& c, const BlockKernels<T>& kernels) {
   return kernels.dots != nullptr && c.out_height <= 2;
 }
 
-template <class T>
+template <class S, class T>
 struct FewScratch {
+  static constexpr bool same = std::is_same_v<S, T>;
   static constexpr index_t piece_outputs = 48;
 
   FewScratch(const Correlation& c, const BlockKernels<T>& kernels, int threads, std::byte* base) {
@@ -30,34 +32,72 @@ struct FewScratch {
     const index_t lanes = kernels.lanes;
     packed = carver.take<T>((c.out_height + 2 * BlockKernels<T>::max_panel) / lanes * lanes * c.depth);
     stage = carver.take<T>(piece_outputs * BlockKernels<T>::max_panel * slots.count);
+    rounded = carver.take<T>(same ? 0 : piece_outputs * c.depth * slots.count);
+    finished = carver.take<T>(same ? 0 : piece_outputs * BlockKernels<T>::max_panel * slots.count);
     bytes = carver.used();
   }
   Slots slots;
   T *packed, *stage;
+  T *rounded, *finished;  // weights and results of a piece, where y is of another type
   std::size_t bytes;
 };
 
+/// Rows of weights from element `first` on, as T. Those of another type than S are rounded to it, and kept in, or taken
+/// from, `packed`, where they stand in the same order.
+template <class S, class T, class P>
+const T* weight_rows(const P* w, const PackedWeights& packed, index_t first, index_t count, T* to) {
+  if constexpr (std::is_same_v<S, T>) {
+    return w + first;
+  } else {
+    S* kept = reinterpret_cast<S*>(packed.memory);
+    if (packed.ready) {
+      copy_values(kept + first, count, to);
+    } else {
+      round_values<S>(w + first, count, to);
+      if (kept != nullptr) copy_values(to, count, kept + first);
+    }
+    return to;
+  }
+}
+
 /// y = x w^T + bias, and the epilogue, for the few rows of x.
-template <class T>
-void correlate_few(const Correlation& c, const BlockKernels<T>& kernels, const T* x, const T* w, const T* bias, T* y,
-                   std::byte* memory, const Threads& threads, const Epilogue<T>& epilogue) {
+template <class S, class T, class P>
+void correlate_few(const Correlation& c, const BlockKernels<T>& kernels, const S* x, const P* w, const P* bias, S* y,
+                   std::byte* memory, const Threads& threads, const PackedWeights& kept, const Epilogue<T>& epilogue) {
+  using Scratch = FewScratch<S, T>;
+  constexpr index_t rows = Scratch::piece_outputs;
+  const Scratch scratch(c, kernels, threads.count(), memory);
+  scratch.slots.clear();
+  const index_t pixels = c.out_height, pieces = (c.outputs + rows - 1) / rows;
   if (takes_dots(c, kernels)) {
-    constexpr index_t rows = FewScratch<T>::piece_outputs;
-    threads.parallel_for((c.outputs + rows - 1) / rows, [&](index_t piece) {
-      const index_t k0 = piece * rows, count = c.outputs - k0 < rows ? c.outputs - k0 : rows;
-      for (index_t n = 0; n < c.out_height; ++n) {
-        T* out = y + n * c.outputs + k0;
-        kernels.dots(w + k0 * c.layout.output, c.layout.output, count, x + n * c.depth, c.depth, out);
-        for (index_t k = 0; bias != nullptr && k < count; ++k) out[k] += bias[k0 + k];
-        finish_rows(epilogue, k0, 1, count, out, count);
+    const T* values;
+    if constexpr (Scratch::same) {
+      values = x;
+    } else {
+      copy_values(x, pixels * c.depth, scratch.packed);
+      values = scratch.packed;
+    }
+    threads.parallel_for(pieces, [&](index_t piece) {
+      const Slot slot(scratch.slots);
+      // What has to be rounded stays in the first cache.
+      constexpr index_t step = Scratch::same ? rows : 4;
+      const index_t end = (piece + 1) * rows < c.outputs ? (piece + 1) * rows : c.outputs;
+      for (index_t k0 = piece * rows; k0 < end; k0 += step) {
+        const index_t count = end - k0 < step ? end - k0 : step;
+        const T* weights =
+            weight_rows<S>(w, kept, k0 * c.depth, count * c.depth, scratch.rounded + slot.index() * rows * c.depth);
+        for (index_t n = 0; n < pixels; ++n) {
+          T results[rows];
+          kernels.dots(weights, c.depth, count, values + n * c.depth, c.depth, results);
+          for (index_t k = 0; bias != nullptr && k < count; ++k) results[k] += bias[k0 + k];
+          finish_rows(epilogue, k0, 1, count, results, count);
+          copy_values(results, count, y + n * c.outputs + k0);
+        }
       }
     });
     return;
   }
-  const FewScratch<T> scratch(c, kernels, threads.count(), memory);
-  scratch.slots.clear();
-  const index_t full = kernels.lanes << kernels.widest, pixels = c.out_height;
-  const index_t panels = (pixels + full - 1) / full, rows = FewScratch<T>::piece_outputs;
+  const index_t full = kernels.lanes << kernels.widest, panels = (pixels + full - 1) / full;
   // Panels of pixels: packed[panel][channel][pixel].
   constexpr index_t chunk = 256;
   threads.parallel_for((c.depth + chunk - 1) / chunk, [&](index_t piece) {
@@ -66,26 +106,38 @@ void correlate_few(const Correlation& c, const BlockKernels<T>& kernels, const T
       const index_t panel = kernels.lanes << panel_index(kernels, pixels - n0);
       T* to = scratch.packed + n0 * c.depth;
       for (index_t i = piece * chunk; i < last; ++i)
-        for (index_t n = 0; n < panel; ++n) to[i * panel + n] = n0 + n < pixels ? x[(n0 + n) * c.depth + i] : T{0};
+        for (index_t n = 0; n < panel; ++n) to[i * panel + n] = n0 + n < pixels ? T(x[(n0 + n) * c.depth + i]) : T{0};
     }
   });
-  threads.parallel_for((c.outputs + rows - 1) / rows, [&](index_t piece) {
+  threads.parallel_for(pieces, [&](index_t piece) {
     const Slot slot(scratch.slots);
     T* stage = scratch.stage + slot.index() * rows * BlockKernels<T>::max_panel;
     const index_t k0 = piece * rows, count = c.outputs - k0 < rows ? c.outputs - k0 : rows;
-    const T* table[FewScratch<T>::piece_outputs + BlockKernels<T>::max_pixels];
+    const T* weights =
+        weight_rows<S>(w, kept, k0 * c.depth, count * c.depth, scratch.rounded + slot.index() * rows * c.depth);
+    const T* table[rows + BlockKernels<T>::max_pixels];
     for (index_t k = 0; k < rows + BlockKernels<T>::max_pixels; ++k)
-      table[k] = w + (k0 + (k < count ? k : count - 1)) * c.layout.output;
+      table[k] = weights + (k < count ? k : count - 1) * c.depth;
     for (index_t p = 0; p < panels; ++p) {
       const index_t n0 = p * full;
       const int index = panel_index(kernels, pixels - n0);
-      const index_t panel = kernels.lanes << index;
+      const index_t panel = kernels.lanes << index, valid = pixels - n0 < panel ? pixels - n0 : panel;
       correlate_panel<T>(c, kernels, index, 0, table, count, 0, scratch.packed + n0 * c.depth, nullptr, stage, panel);
-      for (index_t n = 0; n < panel && n0 + n < pixels; ++n)
+      S* out = y + n0 * c.outputs + k0;
+      T* results;
+      index_t pitch = c.outputs;
+      if constexpr (Scratch::same) {
+        results = out;
+      } else {
+        results = scratch.finished + slot.index() * rows * BlockKernels<T>::max_panel;
+        pitch = count;
+      }
+      for (index_t n = 0; n < valid; ++n)
         for (index_t k = 0; k < count; ++k)
-          y[(n0 + n) * c.outputs + k0 + k] = stage[k * panel + n] + (bias != nullptr ? bias[k0 + k] : T{0});
+          results[n * pitch + k] = stage[k * panel + n] + (bias != nullptr ? bias[k0 + k] : T{0});
+      finish_rows(epilogue, k0, valid, count, results, pitch);
+      if constexpr (!Scratch::same) copy_rows(results, pitch, valid, count, out, c.outputs);
     }
-    finish_rows(epilogue, k0, pixels, count, y + k0, c.outputs);
   });
 }
 

@@ -25,31 +25,34 @@ inline Correlation gradient_correlation(const ConvGeometry& g) {
   return c;
 }
 
-template <class T>
+template <class S, class T>
 struct DenseGradientScratch {
   DenseGradientScratch(const ConvGeometry& g, const BlockKernels<T>& kernels, int threads, std::byte* base) {
     Carver carver(base);
-    turned = carver.take<T>(g.filters * g.batch * g.height * g.width);
+    const index_t pixels = g.batch * g.height * g.width;
+    turned = carver.take<T>(g.filters * pixels);
+    x = carver.take<T>(std::is_same_v<S, T> ? 0 : g.channels * pixels);
     rest = carver.take<std::byte>(
         static_cast<index_t>(correlation_scratch_bytes<T>(gradient_correlation(g), kernels, threads)));
     bytes = carver.used();
   }
   T* turned;  // dy as [filter][pixel]
+  T* x;       // where it is of another type
   std::byte* rest;
   std::size_t bytes;
 };
 
 /// As detail::run_weight_gradients, where has_dense_gradients().
-template <class T>
-void run_dense_gradients(const ConvGeometry& g, const BlockKernels<T>& kernels, const T* x, const T* dy, T* dw,
+template <class S, class T>
+void run_dense_gradients(const ConvGeometry& g, const BlockKernels<T>& kernels, const S* x, const S* dy, T* dw,
                          T* dbias, std::byte* memory, const Threads& threads) {
-  const DenseGradientScratch<T> scratch(g, kernels, threads.count(), memory);
+  const DenseGradientScratch<S, T> scratch(g, kernels, threads.count(), memory);
   const index_t pixels = g.batch * g.height * g.width;
   constexpr index_t chunk = 64;
   threads.parallel_for((g.filters + chunk - 1) / chunk, [&](index_t piece) {
     const index_t first = piece * chunk, last = first + chunk < g.filters ? first + chunk : g.filters;
     for (index_t p = 0; p < pixels; ++p)
-      for (index_t k = first; k < last; ++k) scratch.turned[k * pixels + p] = dy[p * g.filters + k];
+      for (index_t k = first; k < last; ++k) scratch.turned[k * pixels + p] = T(dy[p * g.filters + k]);
     for (index_t k = first; dbias != nullptr && k < last; ++k) {
       T sum{0};
       for (index_t p = 0; p < pixels; ++p) sum += scratch.turned[k * pixels + p];
@@ -57,7 +60,16 @@ void run_dense_gradients(const ConvGeometry& g, const BlockKernels<T>& kernels, 
     }
   });
   if (dw == nullptr) return;
-  run_correlation<T, T, T>(gradient_correlation(g), kernels, scratch.turned, x, nullptr, dw, scratch.rest, threads);
+  const T* values;
+  if constexpr (std::is_same_v<S, T>) {
+    values = x;
+  } else {
+    threads.parallel_for(pixels,
+                         [&](index_t p) { copy_values(x + p * g.channels, g.channels, scratch.x + p * g.channels); });
+    values = scratch.x;
+  }
+  run_correlation<T, T, T>(gradient_correlation(g), kernels, scratch.turned, values, nullptr, dw, scratch.rest,
+                           threads);
 }
 
 }  // namespace mien::kernels::detail

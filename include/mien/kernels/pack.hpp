@@ -22,6 +22,18 @@ inline void copy_values(const S* from, index_t count, T* to) {
   }
 }
 
+/// to[i] = from[i], rounded to S.
+template <class S, class P, class T>
+inline void round_values(const P* from, index_t count, T* to) {
+  if constexpr (std::is_same_v<S, P>) {
+    copy_values(from, count, to);
+  } else {
+    run_widest(0, count, [from, to](index_t first, index_t last) MIEN_INLINE {
+      for (index_t i = first; i < last; ++i) to[i] = T(S(from[i]));
+    });
+  }
+}
+
 /// to[r * to_pitch + i] = from[r * from_pitch + i], converted, for r below rows and i below count.
 template <class S, class T>
 inline void copy_rows(const S* from, index_t from_pitch, index_t rows, index_t count, T* to, index_t to_pitch) {
@@ -95,14 +107,28 @@ struct WeightLayout {
 template <class S, class T, class P>
 inline bool pack_weights(const WeightLayout& layout, const P* w, index_t first, index_t valid, index_t depth,
                          index_t panel, bool check, T* to) {
-  if constexpr (std::is_same_v<S, P> && std::is_same_v<S, T>) {
-    if (!check && layout.taps == 1 && layout.output == 1) {  // rows as they stand
-      for (index_t c = 0; c < depth; ++c) {
-        copy_values(w + first + c * layout.depth, valid, to + c * panel);
-        for (index_t k = valid; k < panel; ++k) to[c * panel + k] = T{0};
-      }
-      return true;
+  if (!check && layout.taps == 1 && layout.output == 1) {  // rows as they stand
+    // Each row may stand in a page of its own, which processors do not fetch ahead of; a copy has them do the rest.
+    constexpr index_t ahead = 16, step = std::is_same_v<S, P> ? BlockKernels<T>::max_panel : 64 / sizeof(P);
+    for (index_t c = 0; c < depth; ++c) {
+      const P* row = w + first + c * layout.depth;
+      for (index_t k = 0; c + ahead < depth && k < valid; k += step) __builtin_prefetch(row + ahead * layout.depth + k);
+      round_values<S>(row, valid, to + c * panel);
+      for (index_t k = valid; k < panel; ++k) to[c * panel + k] = T{0};
     }
+    return true;
+  }
+  if (!check && layout.taps == 1 && layout.depth == 1) {  // columns, a cache line of each at a time
+    constexpr index_t line = 64 / sizeof(P);
+    for (index_t c = 0; c < depth; c += line, to += line * panel) {
+      const index_t count = depth - c < line ? depth - c : line;
+      for (index_t k = 0; k < panel; ++k) {
+        T values[line] = {};
+        if (k < valid) round_values<S>(w + (first + k) * layout.output + c, count, values);
+        for (index_t i = 0; i < count; ++i) to[i * panel + k] = values[i];
+      }
+    }
+    return true;
   }
   bool bad = false;
   for (index_t c = 0; c < depth; ++c)
