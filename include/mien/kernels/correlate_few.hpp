@@ -1,5 +1,6 @@
 // Forward where there are few pixels and many outputs, as in a dense layer behind a small batch: pixels and outputs
-// change places, so that the weights, by far the largest operand, are read once as they stand and never packed.
+// change places, so that the weights, by far the largest operand, are read as they stand and never packed; where they
+// have to be rounded, some rows at a time.
 #pragma once
 
 #include "mien/core/threads.hpp"
@@ -12,7 +13,8 @@ namespace mien::kernels::detail {
 inline bool has_few_pixels(const Correlation& c) {
   const index_t pixels = c.out_height;
   return c.batch == 1 && c.taps() == 1 && c.groups == 1 && c.layout.depth == 1 && c.out_width == 1 && c.stride_h == 1 &&
-         c.place.is_identity() && pixels <= 512 && c.depth >= pixels && c.outputs >= 16 && c.outputs >= 2 * pixels;
+         c.place.is_identity() && c.place.width == 1 && pixels <= 512 && c.depth >= pixels && c.outputs >= 16 &&
+         c.outputs >= 2 * pixels;
 }
 
 /// One or two pixels would leave most of a panel of pixels empty: a dot product for each output then.
@@ -24,20 +26,27 @@ bool takes_dots(const Correlation& c, const BlockKernels<T>& kernels) {
 template <class S, class T>
 struct FewScratch {
   static constexpr bool same = std::is_same_v<S, T>;
-  static constexpr index_t piece_outputs = 48;
+  static constexpr index_t most_rows = 48;
 
   FewScratch(const Correlation& c, const BlockKernels<T>& kernels, int threads, std::byte* base) {
     Carver carver(base);
-    slots = Slots(carver, threads, (c.outputs + piece_outputs - 1) / piece_outputs);
-    const index_t lanes = kernels.lanes;
-    packed = carver.take<T>((c.out_height + 2 * BlockKernels<T>::max_panel) / lanes * lanes * c.depth);
-    stage = carver.take<T>(piece_outputs * BlockKernels<T>::max_panel * slots.count);
-    rounded = carver.take<T>(same ? 0 : piece_outputs * c.depth * slots.count);
-    finished = carver.take<T>(same ? 0 : piece_outputs * BlockKernels<T>::max_panel * slots.count);
+    // What has to be rounded stays in the second cache, before dot products in the first.
+    rows = same || most_rows * c.depth <= 1 << 17 ? most_rows : most_rows / 2;
+    slots = Slots(carver, threads, (c.outputs + rows - 1) / rows);
+    const bool dots = takes_dots(c, kernels);
+    const index_t panel = BlockKernels<T>::max_panel, lanes = kernels.lanes;
+    const index_t pixels = dots ? (same ? 0 : c.out_height) : (c.out_height + 2 * panel) / lanes * lanes;
+    packed = carver.take<T>(pixels * c.depth);
+    stage = carver.take<T>(dots ? 0 : rows * panel * slots.count);
+    rounded_rows = same ? 0 : dots ? 4 : rows;
+    rounded = carver.take<T>(rounded_rows * c.depth * slots.count);
+    finished = carver.take<T>(same || dots ? 0 : rows * panel * slots.count);
     bytes = carver.used();
   }
+  index_t rows;  // outputs of a piece
   Slots slots;
   T *packed, *stage;
+  index_t rounded_rows;
   T *rounded, *finished;  // weights and results of a piece, where y is of another type
   std::size_t bytes;
 };
@@ -65,10 +74,9 @@ template <class S, class T, class P>
 void correlate_few(const Correlation& c, const BlockKernels<T>& kernels, const S* x, const P* w, const P* bias, S* y,
                    std::byte* memory, const Threads& threads, const PackedWeights& kept, const Epilogue<T>& epilogue) {
   using Scratch = FewScratch<S, T>;
-  constexpr index_t rows = Scratch::piece_outputs;
   const Scratch scratch(c, kernels, threads.count(), memory);
   scratch.slots.clear();
-  const index_t pixels = c.out_height, pieces = (c.outputs + rows - 1) / rows;
+  const index_t pixels = c.out_height, rows = scratch.rows, pieces = (c.outputs + rows - 1) / rows;
   if (takes_dots(c, kernels)) {
     const T* values;
     if constexpr (Scratch::same) {
@@ -79,15 +87,14 @@ void correlate_few(const Correlation& c, const BlockKernels<T>& kernels, const S
     }
     threads.parallel_for(pieces, [&](index_t piece) {
       const Slot slot(scratch.slots);
-      // What has to be rounded stays in the first cache.
-      constexpr index_t step = Scratch::same ? rows : 4;
+      const index_t step = Scratch::same ? rows : scratch.rounded_rows;
       const index_t end = (piece + 1) * rows < c.outputs ? (piece + 1) * rows : c.outputs;
       for (index_t k0 = piece * rows; k0 < end; k0 += step) {
         const index_t count = end - k0 < step ? end - k0 : step;
-        const T* weights =
-            weight_rows<S>(w, kept, k0 * c.depth, count * c.depth, scratch.rounded + slot.index() * rows * c.depth);
+        const T* weights = weight_rows<S>(w, kept, k0 * c.depth, count * c.depth,
+                                          scratch.rounded + slot.index() * scratch.rounded_rows * c.depth);
         for (index_t n = 0; n < pixels; ++n) {
-          T results[rows];
+          T results[Scratch::most_rows];
           kernels.dots(weights, c.depth, count, values + n * c.depth, c.depth, results);
           for (index_t k = 0; bias != nullptr && k < count; ++k) results[k] += bias[k0 + k];
           finish_rows(epilogue, k0, 1, count, results, count);
@@ -113,9 +120,9 @@ void correlate_few(const Correlation& c, const BlockKernels<T>& kernels, const S
     const Slot slot(scratch.slots);
     T* stage = scratch.stage + slot.index() * rows * BlockKernels<T>::max_panel;
     const index_t k0 = piece * rows, count = c.outputs - k0 < rows ? c.outputs - k0 : rows;
-    const T* weights =
-        weight_rows<S>(w, kept, k0 * c.depth, count * c.depth, scratch.rounded + slot.index() * rows * c.depth);
-    const T* table[rows + BlockKernels<T>::max_pixels];
+    const T* weights = weight_rows<S>(w, kept, k0 * c.depth, count * c.depth,
+                                      scratch.rounded + slot.index() * scratch.rounded_rows * c.depth);
+    const T* table[Scratch::most_rows + BlockKernels<T>::max_pixels];
     for (index_t k = 0; k < rows + BlockKernels<T>::max_pixels; ++k)
       table[k] = weights + (k < count ? k : count - 1) * c.depth;
     for (index_t p = 0; p < panels; ++p) {

@@ -37,7 +37,7 @@ struct DenseGradientScratch {
     bytes = carver.used();
   }
   T* turned;  // dy as [filter][pixel]
-  T* x;       // where it is of another type
+  T* x;       // as T, where S is another type
   std::byte* rest;
   std::size_t bytes;
 };

@@ -108,7 +108,8 @@ template <class S, class T, class P>
 inline bool pack_weights(const WeightLayout& layout, const P* w, index_t first, index_t valid, index_t depth,
                          index_t panel, bool check, T* to) {
   if (!check && layout.taps == 1 && layout.output == 1) {  // rows as they stand
-    // Each row may stand in a page of its own, which processors do not fetch ahead of; a copy has them do the rest.
+    // Each row may stand in a page of its own, which processors do not fetch ahead of. Where rows are only copied, its
+    // first line is enough: they fetch the rest themselves.
     constexpr index_t ahead = 16, step = std::is_same_v<S, P> ? BlockKernels<T>::max_panel : 64 / sizeof(P);
     for (index_t c = 0; c < depth; ++c) {
       const P* row = w + first + c * layout.depth;
@@ -120,12 +121,12 @@ inline bool pack_weights(const WeightLayout& layout, const P* w, index_t first, 
   }
   if (!check && layout.taps == 1 && layout.depth == 1) {  // columns, a cache line of each at a time
     constexpr index_t line = 64 / sizeof(P);
-    for (index_t c = 0; c < depth; c += line, to += line * panel) {
+    for (index_t c = 0; c < depth; c += line) {
       const index_t count = depth - c < line ? depth - c : line;
       for (index_t k = 0; k < panel; ++k) {
         T values[line] = {};
         if (k < valid) round_values<S>(w + (first + k) * layout.output + c, count, values);
-        for (index_t i = 0; i < count; ++i) to[i * panel + k] = values[i];
+        for (index_t i = 0; i < count; ++i) to[(c + i) * panel + k] = values[i];
       }
     }
     return true;

@@ -10,8 +10,8 @@ namespace mien {
 /// A trained network with its weights packed for the kernels once, instead of in every pass: what counts when one
 /// image, or a few, are read at a time. It keeps the network as it was given; results are those of Sequential::infer,
 /// bit for bit. The packed weights take about as much memory as the network itself, 2.8 or 4 times as much where 3x3
-/// windows are filtered by Winograd's way, and half of it for bfloat16 with AMX or in dense layers. Const and shared
-/// by any number of threads, each with its Workspace.
+/// windows are filtered by Winograd's way; in bfloat16 half of it with AMX, and without it in dense layers of many
+/// units. Const and shared by any number of threads, each with its Workspace.
 template <class T>
 class Prepared {
  public:
