@@ -30,7 +30,7 @@ struct FewScratch {
 
   FewScratch(const Correlation& c, const BlockKernels<T>& kernels, int threads, std::byte* base) {
     Carver carver(base);
-    // What has to be rounded stays in the second cache, before dot products in the first.
+    // Rounded at a time: about half a megabyte, which stays in the second cache, and four rows before dot products.
     rows = same || most_rows * c.depth <= 1 << 17 ? most_rows : most_rows / 2;
     slots = Slots(carver, threads, (c.outputs + rows - 1) / rows);
     const bool dots = takes_dots(c, kernels);
