@@ -9,7 +9,10 @@
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 preset=dev
-case "${1:-}" in dev | asan | tsan) preset=$1 && shift ;; esac
+case "${1:-}" in
+  dev | asan | tsan) preset=$1 && shift ;;
+  -h | --help) sed -n '2,/^set/{/^#/p}' tests/run.sh && exit ;;
+esac
 build=${MIEN_BUILD:-build-$preset}
 jobs=${MIEN_JOBS:-$(nproc)}
 started=$SECONDS

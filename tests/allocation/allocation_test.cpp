@@ -1,4 +1,4 @@
-// Inference allocates nothing after the first call: counted at operator new, so in a program of its own.
+// Inference and training steps allocate nothing after the first: counted at operator new, so in a program of its own.
 #include <atomic>
 #include <cstddef>
 #include <cstdio>
@@ -12,6 +12,7 @@
 #include "mien/nn/dense.hpp"
 #include "mien/nn/dropout.hpp"
 #include "mien/nn/pooling.hpp"
+#include "mien/nn/prepared.hpp"
 #include "mien/nn/shape_layers.hpp"
 
 namespace {
@@ -51,9 +52,12 @@ namespace {
 
 using namespace mien;
 
+enum class Mode { inference, prepared, training };
+constexpr const char* names[] = {"inference", "prepared inference", "training"};
+
 /// Allocations during twenty passes after the first; also prints them.
 template <class T>
-long count(const char* what, int thread_count, bool training) {
+long count(const char* what, int thread_count, Mode mode) {
   using S = Sequential<T>;
   S net{Conv2d{.filters = 8, .padding = 1},
         BatchNorm2d{},
@@ -78,6 +82,7 @@ long count(const char* what, int thread_count, bool training) {
   net.build({18, 18, 1}, 1);
   const Threads threads(thread_count);
   Workspace workspace(threads);
+  const Prepared<T> prepared(net, 5);
   Tensor<T> x({5, 18, 18, 1}), y({5, 7}), dx(x.shape());
   std::vector<Tensor<parameter_t<T>>> gradients;
   std::vector<TensorView<parameter_t<T>>> views;
@@ -86,16 +91,19 @@ long count(const char* what, int thread_count, bool training) {
   long before = 0;
   for (std::uint64_t step = 0; step <= 20; ++step) {
     if (step == 1) before = allocations;
-    if (training) {
+    if (mode == Mode::training) {
       net.forward(x.view(), y.view(), workspace, 1, step);
       net.backward(x.view(), y.view(), y.view(), dx.view(), views, workspace, 1, step);
+    } else if (mode == Mode::prepared) {
+      prepared.infer(x.view(), y.view(), workspace);
+      prepared.infer(x.view().slice(0, 2), y.view().slice(0, 2), workspace);
     } else {
       net.infer(x.view(), y.view(), workspace);
       net.infer(x.view().slice(0, 2), y.view().slice(0, 2), workspace);  // a smaller batch fits as well
     }
   }
   const long made = allocations - before;
-  std::printf("%s, %d thread(s), %s: %ld allocations\n", what, thread_count, training ? "training" : "inference", made);
+  std::printf("%s, %d thread(s), %s: %ld allocations\n", what, thread_count, names[static_cast<int>(mode)], made);
   return made;
 }
 
@@ -104,9 +112,9 @@ long count(const char* what, int thread_count, bool training) {
 int main() {
   long made = 0;
   for (int threads : {1, 3})
-    for (const bool training : {false, true}) {
-      made += count<float>("float", threads, training);
-      made += count<bfloat16>("bfloat16", threads, training);
+    for (const Mode mode : {Mode::inference, Mode::prepared, Mode::training}) {
+      made += count<float>("float", threads, mode);
+      made += count<bfloat16>("bfloat16", threads, mode);
     }
   // The counter counts. Called by name, as a new-expression may be left out by the compiler.
   const long before = allocations;

@@ -7,7 +7,7 @@
 
 namespace mien {
 
-/// A float cut to 8 significant bits (same range, largest relative rounding error 2^-9). Conversion from float rounds
+/// A float cut to 8 significant bits (same range, largest relative rounding error 2^-8). Conversion from float rounds
 /// to nearest, ties to even; NaN stays NaN (made quiet), infinities and signed zeros are kept, and values beyond the
 /// largest finite bfloat16 round to infinity. Conversion to float is exact. Arithmetic is done in float.
 struct bfloat16 {
