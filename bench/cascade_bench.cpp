@@ -4,14 +4,12 @@
 //
 // DIR is OpenCV's folder of cascades (default /usr/share/opencv4). Images are read by OpenCV; where none are given, a
 // group is drawn from OpenCV's random numbers, which has no faces in it. Reported are mien's time, and as counters the
-// smallest times of both in milliseconds and their ratio. Times are of the thread where one works, of the clock for
+// medians of both in milliseconds and that of their ratios. Times are of the thread where one works, of the clock for
 // two threads. Where dlib is installed, its face detector takes the place of OpenCV in two rows, for orientation: the
 // pictures and mien's part are those of haar_group_1.1 and haar_large_1.1.
 #include <benchmark/benchmark.h>
-#include <ctime>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -24,6 +22,7 @@
 
 #include "cascade/detector.hpp"
 #include "cascade/xml.hpp"
+#include "turns.hpp"
 #if MIEN_BENCH_DLIB
 #include "peers/dlib_faces.hpp"
 #endif
@@ -31,19 +30,11 @@
 namespace {
 
 namespace mc = mien::cascade;
+using mien::bench::Medians;
+using mien::bench::take_turns;
 
 std::string cascade_folder = "/usr/share/opencv4";
 std::string image_files[3];  // group, single, large
-
-double thread_seconds() {
-  timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
-double clock_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 /// Image `which`, 640x480 or (the last) 1920x1080.
 cv::Mat load_image(int which) {
@@ -93,24 +84,15 @@ void against_opencv(benchmark::State& state, const Row& row, mien::Isa isa) {
   options.scale_factor = row.factor;
   options.min_neighbors = 5;
   options.min_size = {48, 48};
-  double best_theirs = 1e9, best_ours = 1e9;
+  std::vector<cv::Rect> boxes;
   std::size_t found = 0;
-  for (auto _ : state) {
-    std::vector<cv::Rect> boxes;
-    const double start = thread_seconds();
-    theirs.detectMultiScale(image, boxes, row.factor, 5, 0, cv::Size(48, 48));
-    const double middle = thread_seconds();
-    found = ours.detect(view_of(image), options).size();
-    const double end = thread_seconds();
-    if (found != boxes.size()) state.SkipWithError("results differ");
-    best_theirs = std::min(best_theirs, middle - start);
-    best_ours = std::min(best_ours, end - middle);
-    state.SetIterationTime(end - middle);
-  }
+  const Medians times = take_turns(
+      state, false, [&] { found = ours.detect(view_of(image), options).size(); },
+      [&] { theirs.detectMultiScale(image, boxes, row.factor, 5, 0, cv::Size(48, 48)); });
+  if (found != boxes.size()) state.SkipWithError("results differ");
   state.counters["found"] = static_cast<double>(found);
-  state.counters["opencv_ms"] = best_theirs * 1e3;
-  state.counters["mien_ms"] = best_ours * 1e3;
-  state.counters["ratio"] = best_theirs / best_ours;
+  state.counters["opencv_ms"] = times.theirs * 1e3;
+  state.counters["mien_ms"] = times.ours * 1e3;
 }
 
 #if MIEN_BENCH_DLIB
@@ -129,23 +111,14 @@ void against_dlib(benchmark::State& state, const Row& row) {
   options.scale_factor = row.factor;
   options.min_neighbors = 5;
   options.min_size = {48, 48};
-  double best_theirs = 1e9, best_ours = 1e9;
   std::size_t found = 0, their_found = 0;
-  for (auto _ : state) {
-    const double start = thread_seconds();
-    their_found = theirs.detect(image.data, image.cols, image.rows, static_cast<long>(image.step[0]));
-    const double middle = thread_seconds();
-    found = ours.detect(view_of(image), options).size();
-    const double end = thread_seconds();
-    best_theirs = std::min(best_theirs, middle - start);
-    best_ours = std::min(best_ours, end - middle);
-    state.SetIterationTime(end - middle);
-  }
+  const Medians times = take_turns(
+      state, false, [&] { found = ours.detect(view_of(image), options).size(); },
+      [&] { their_found = theirs.detect(image.data, image.cols, image.rows, static_cast<long>(image.step[0])); });
   state.counters["found"] = static_cast<double>(found);
   state.counters["dlib_found"] = static_cast<double>(their_found);
-  state.counters["dlib_ms"] = best_theirs * 1e3;
-  state.counters["mien_ms"] = best_ours * 1e3;
-  state.counters["ratio"] = best_theirs / best_ours;
+  state.counters["dlib_ms"] = times.theirs * 1e3;
+  state.counters["mien_ms"] = times.ours * 1e3;
 }
 #endif
 
@@ -164,39 +137,34 @@ void two_threads(benchmark::State& state, int which) {
   mc::Options options;
   options.min_neighbors = 5;
   options.min_size = {48, 48};
-  double best_one = 1e9, best_two = 1e9;
-  for (auto _ : state) {
-    options.threads = nullptr;
-    const double start = clock_seconds();
-    detector.detect(view_of(image), options);
-    const double middle = clock_seconds();
-    options.threads = &threads;
-    detector.detect(view_of(image), options);
-    const double end = clock_seconds();
-    best_one = std::min(best_one, middle - start);
-    best_two = std::min(best_two, end - middle);
-    state.SetIterationTime(end - middle);
-  }
-  state.counters["one_ms"] = best_one * 1e3;
-  state.counters["two_ms"] = best_two * 1e3;
-  state.counters["ratio"] = best_one / best_two;
+  const Medians times = take_turns(
+      state, true,
+      [&] {
+        options.threads = &threads;
+        detector.detect(view_of(image), options);
+      },
+      [&] {
+        options.threads = nullptr;
+        detector.detect(view_of(image), options);
+      });
+  state.counters["one_ms"] = times.theirs * 1e3;
+  state.counters["two_ms"] = times.ours * 1e3;
 }
 
 void loading(benchmark::State& state) {
-  double best = 1e9;
+  std::vector<double> times;
   for (auto _ : state) {
-    const double start = thread_seconds();
+    const double start = mien::bench::seconds(false);
     try {
       mc::load_cascade(cascade_folder + "/haarcascades/haarcascade_frontalface_default.xml");
     } catch (const mien::Error& error) {
       state.SkipWithError(error.what());
       return;
     }
-    const double time = thread_seconds() - start;
-    best = std::min(best, time);
-    state.SetIterationTime(time);
+    times.push_back(mien::bench::seconds(false) - start);
+    state.SetIterationTime(times.back());
   }
-  state.counters["mien_ms"] = best * 1e3;
+  state.counters["mien_ms"] = mien::bench::median(times) * 1e3;
 }
 
 constexpr const char* haar = "haarcascades/haarcascade_frontalface_default.xml";
@@ -223,7 +191,10 @@ int main(int argc, char** argv) {
     if (std::strcmp(argv[i], "--large") == 0) image_files[2] = argv[i + 1];
   }
   const auto add = [](const std::string& name, auto&& function) {
-    benchmark::RegisterBenchmark(name.c_str(), function)->UseManualTime()->Unit(benchmark::kMillisecond)->MinTime(0.3);
+    benchmark::RegisterBenchmark(name.c_str(), function)
+        ->UseManualTime()
+        ->Unit(benchmark::kMillisecond)
+        ->Iterations(mien::bench::turns());
   };
   for (const Row& row : rows) {
     add(row.name, [&row](benchmark::State& state) { against_opencv(state, row, mien::Isa::avx512); });

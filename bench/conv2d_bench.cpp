@@ -3,8 +3,10 @@
 //
 //   conv2d_bench [--benchmark_filter=fp32/forward] [--benchmark_format=json] [--threads=N]
 //
-// Counters: GFLOP/s of mien and of the peer (padding counted as work, median over the turns), and their ratio. Times
-// are of one thread's processor time, or of the wall clock with more threads than one.
+// Counters: GFLOP/s of mien and of the peer (padding counted as work, median over the turns), and their ratio; with one
+// thread and no AMX also `products`, the share of mien's time that its multiplications alone would take, at the speed
+// of their inner loop on data in the first cache: what is missing to 1 are transformations and waiting for memory.
+// Times are of one thread's processor time, or of the wall clock with more threads than one.
 #include <Eigen/Core>
 #include <string_view>
 
@@ -25,6 +27,41 @@ struct Sgemm {
   Matrix a, b, c;
 };
 
+/// Seconds per multiply-add of the register block, with all that it reads and writes in the first cache.
+double block_seconds() {
+  const auto& blocks = kernels::detail::pick_blocks<float>(cpu_isa());
+  const index_t pixels = blocks.pixels[blocks.widest], panel = blocks.lanes << blocks.widest, depth = 64;
+  const auto x = random_tensor<float>(pixels * depth, 1), w = random_tensor<float>((depth + 1) * panel, 2);
+  Tensor<float> out(Shape{pixels * panel});
+  std::vector<const float*> from;
+  std::vector<float*> to;
+  for (index_t p = 0; p < pixels; ++p) {
+    from.push_back(x.data() + p * depth);
+    to.push_back(out.data() + p * panel);
+  }
+  const kernels::detail::Segment all{0, 0, depth};
+  constexpr int calls = 1000;
+  std::vector<double> times;
+  for (int turn = 0; turn < 15; ++turn) {
+    const double start = seconds(false);
+    for (int i = 0; i < calls; ++i)
+      blocks.correlate[blocks.widest](from.data(), &all, 1, w.data(), w.data(), to.data(), w.data());
+    times.push_back(seconds(false) - start);
+  }
+  return median(times) / calls / static_cast<double>(pixels * panel * depth);
+}
+
+/// Multiplications that a pass takes without AMX.
+double products(const ConvGeometry& g, ConvPass pass) {
+  const auto& blocks = kernels::detail::pick_blocks<float>(cpu_isa());
+  const kernels::detail::WinogradPlan plan(pass == ConvPass::backward_data ? kernels::detail::backward_correlation(g)
+                                                                           : kernels::detail::forward_correlation(g),
+                                           blocks);
+  const bool fits =
+      pass == ConvPass::backward_weights ? kernels::detail::WinogradGradientPlan(g, blocks).fits : plan.fits;
+  return fits ? static_cast<double>(plan.elements * plan.tiles * g.channels * g.filters) : g.multiply_adds();
+}
+
 template <class T>
 void convolution(benchmark::State& state, const Case& shape, ConvPass pass, const Threads& threads) {
   const ConvGeometry g = shape.geometry(64);
@@ -32,6 +69,9 @@ void convolution(benchmark::State& state, const Case& shape, ConvPass pass, cons
   Sgemm peer(g);
   take_turns(
       state, gflop(g), threads.count() > 1, [&] { ours.run(pass); }, [&] { peer.run(); });
+  if (threads.count() > 1 || (std::is_same_v<T, bfloat16> && cpu_isa() >= Isa::amx)) return;
+  const double taken = 2e-9 * g.multiply_adds() / state.counters["GFLOP/s"].value;
+  state.counters["products"] = products(g, pass) * block_seconds() / taken;
 }
 
 template <class T>

@@ -1,12 +1,10 @@
-// What the convolution benchmarks share: the shapes of facial expression networks, operands, and taking turns.
+// What the convolution benchmarks share: the shapes of facial expression networks, operands, and their speed.
 #pragma once
 
 #include <benchmark/benchmark.h>
-#include <time.h>
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,6 +12,7 @@
 #include "mien/core/random.hpp"
 #include "mien/core/tensor.hpp"
 #include "mien/kernels/conv2d.hpp"
+#include "turns.hpp"
 
 namespace mien::bench {
 
@@ -102,27 +101,6 @@ struct MienConvolution {
   Tensor<float> scratch;
 };
 
-/// Seconds of the calling thread's processor time, to which a machine shared with others does not count its delays; of
-/// the wall clock where more threads than one work.
-inline double seconds(bool wall) {
-  timespec t{};
-  clock_gettime(wall ? CLOCK_MONOTONIC : CLOCK_THREAD_CPUTIME_ID, &t);
-  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-}
-
-inline double median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
-  return values[values.size() / 2];
-}
-
-/// Alternations of each comparison: 15, or what MIEN_BENCH_TURNS says.
-inline benchmark::IterationCount turns() {
-  const char* text = std::getenv("MIEN_BENCH_TURNS");
-  const int count = text != nullptr ? std::atoi(text) : 0;
-  return count > 0 ? count : 15;
-}
-
 /// What one turn does, in billions of some unit.
 struct Work {
   const char* unit;
@@ -131,29 +109,12 @@ struct Work {
 
 inline Work gflop(const ConvGeometry& g) { return {"GFLOP/s", 2e-9 * g.multiply_adds()}; }
 
-/// Runs mien and its peer in turns, so that both meet the same machine, and reports the median speed of each and the
-/// median, the smallest and the largest of the ratios (peer's time over mien's: above 1, mien is faster).
+/// take_turns() of turns.hpp, reporting the median speed of each too.
 template <class Mien, class Peer>
 void take_turns(benchmark::State& state, const Work& work, bool wall, Mien&& mien, Peer&& peer) {
-  std::vector<double> ours, theirs, ratios;
-  mien();
-  peer();
-  for (auto _ : state) {
-    const double start = seconds(wall);
-    mien();
-    const double middle = seconds(wall);
-    peer();
-    const double end = seconds(wall);
-    ours.push_back(middle - start);
-    theirs.push_back(end - middle);
-    ratios.push_back((end - middle) / (middle - start));
-    state.SetIterationTime(middle - start);
-  }
-  state.counters[work.unit] = work.amount / median(ours);
-  state.counters[std::string("peer_") + work.unit] = work.amount / median(theirs);
-  state.counters["ratio"] = median(ratios);
-  state.counters["ratio_low"] = *std::min_element(ratios.begin(), ratios.end());
-  state.counters["ratio_high"] = *std::max_element(ratios.begin(), ratios.end());
+  const Medians times = take_turns(state, wall, mien, peer);
+  state.counters[work.unit] = work.amount / times.ours;
+  state.counters[std::string("peer_") + work.unit] = work.amount / times.theirs;
 }
 
 }  // namespace mien::bench

@@ -44,13 +44,13 @@ class Results:
         return os.path.join(self.folder, name)
 
     def measured(self, name):
-        """When, and how busy the machine was as it began, where that is known."""
+        """When, and in how many turns at least."""
         text = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(os.path.getmtime(self.path(name))))
-        if name.endswith(".json"):
-            with open(self.path(name), encoding="utf-8") as file:
-                load = json.load(file).get("context", {}).get("load_avg")
-            text += " (load %.1f)" % load[0] if load else ""
-        return text
+        if not name.endswith(".json"):
+            return text
+        section = re.fullmatch("peers-(.*).json", name)
+        rows = self.peers(section[1]) if section else self.benchmark(name).values()
+        return "%s (turns: %d)" % (text, min((row["turns"] for row in rows), default=0))
 
     def benchmark(self, name):
         """Rows of a Google Benchmark report that were measured in turns, by name."""
@@ -193,7 +193,7 @@ class Report:
         if not rows:
             return
         self.say("", "### Compiling the README's first program", "",
-                 "At `-O2`, the best of the repetitions; dlib's and mlpack's libraries linked dynamically.", "",
+                 "At `-O2`, the best of the repetitions; libraries of peers linked dynamically.", "",
                  "| compiler | program | s | s of the processor | MB | stripped, kB |", "|---|---|---|---|---|---|")
         for row in rows:
             size = "" if row[5] == "0" else row[5]
@@ -274,8 +274,9 @@ class Report:
                 "on the same machine, a short moment each, and the ratio is the median over the turns; absolute figures "
                 "are medians too, and only for orientation, as shared machines drift. Convolution tables give "
                 "ratio (GFLOP/s of mien / of the peer): 64 images, 3x3, padding 1 unless unpadded, one thread, input size "
-                "and channels -> filters. \"Other work\" is the share of the machine that other programs took "
-                "meanwhile: above a few percent, what is said of peers with several threads is worth nothing.", ""]
+                "and channels -> filters. One thread beside oneDNN or Eigen is timed by the processor time that it "
+                "took; elsewhere the clock counts, and \"other work\" is the share of the machine that other programs "
+                "took meanwhile: above a few percent, what is said of several threads is worth nothing.", ""]
         machine = self.results.table("machine.tsv")
         if machine:
             head += ["| machine | |", "|---|---|"] + ["| %s | %s |" % tuple(row[:2]) for row in machine] + [""]

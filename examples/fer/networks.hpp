@@ -111,7 +111,7 @@ Sequential<T> make_network(std::string_view name) {
   fail<ArgumentError>("no network is called '" + std::string(name) + "'; there are:" + names);
 }
 
-/// The published recipe of each network; its source is named in docs/results.md.
+/// The recipe of each network: as published where the network is, see docs/results.md.
 inline Recipe recipe_of(std::string_view name) {
   Recipe r;
   r.name = std::string(name);
