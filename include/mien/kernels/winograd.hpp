@@ -65,12 +65,10 @@ struct WinogradPlan {
     pieces = (tiles + piece_tiles - 1) / piece_tiles;
     pieces += pieces % 2;  // of two units at least, where there are three pieces or more
     piece_tiles = (units + pieces - 1) / pieces * unit;
-    input_plane = winograd_plane(piece_tiles * c.depth);
-    output_plane = winograd_plane((piece_tiles + BlockKernels<float>::max_pixels) * outputs);
+    const index_t input = piece_tiles * c.depth, output = (piece_tiles + BlockKernels<float>::max_pixels) * outputs;
+    plane = winograd_plane(input < output ? output : input);
     weight_plane = winograd_plane(c.depth * outputs);
     pools = tile == 4 && c.out_height % 2 == 0 && c.out_width % 2 == 0;
-    // What lies outside an image is written over transformed input.
-    if (outputs > elements * input_plane) fits = false;
   }
 
   index_t first_tile(index_t piece) const { return piece < pieces ? units * piece / pieces * unit : tiles; }
@@ -82,7 +80,7 @@ struct WinogradPlan {
   index_t outputs = 0;                      // padded to whole panels
   index_t piece_tiles = 0;                  // of the largest piece
   index_t pieces = 0, unit = 0, units = 0;  // pieces are cut between units of tiles
-  index_t input_plane = 0, output_plane = 0, weight_plane = 0;
+  index_t plane = 0, weight_plane = 0;
 };
 
 /// Calls f with std::integral_constant<int, M>, M the plan's size of a tile.
@@ -113,15 +111,14 @@ struct WinogradScratch {
     zeros = carver.take<S>(c.depth);
     bias = carver.take<float>(plan.outputs);
     packed = carver.take<std::byte>(static_cast<index_t>(WinogradWeights(plan, nullptr).bytes));
-    input = carver.take<float>(plan.elements * plan.input_plane * slots.count);
-    output = carver.take<float>(plan.elements * plan.output_plane * slots.count);
+    planes = carver.take<float>((plan.elements + 1) * plan.plane * slots.count);
     table = carver.take<const float*>((plan.piece_tiles + BlockKernels<float>::max_pixels) * slots.count);
     bytes = carver.used();
   }
   Slots slots;
   bool* finite;
   S* zeros;
-  float *bias, *input, *output;
+  float *bias, *planes;
   std::byte* packed;
   const float** table;
   std::size_t bytes;
@@ -315,8 +312,10 @@ bool run_winograd(const Correlation& c, const WinogradPlan& plan, const BlockKer
 
   threads.parallel_for(plan.pieces, [&](index_t piece) {
     const Slot slot(scratch.slots);
-    float* input = scratch.input + slot.index() * plan.elements * plan.input_plane;
-    float* output = scratch.output + slot.index() * plan.elements * plan.output_plane;
+    // The products of an element are written over the input of the element before, which nobody needs any more and the
+    // caches hold.
+    float* output = scratch.planes + slot.index() * (plan.elements + 1) * plan.plane;
+    float* input = output + plan.plane;
     const float** table = scratch.table + slot.index() * (plan.piece_tiles + BlockKernels<float>::max_pixels);
     const index_t first = plan.first_tile(piece), count = plan.first_tile(piece + 1) - first;
     const Placement& p = c.place;
@@ -331,7 +330,7 @@ bool run_winograd(const Correlation& c, const WinogradPlan& plan, const BlockKer
           winograd_pixels<size + 2>(x + n * p.height * p.width * p.channels, p.height, p.width, p.channels,
                                     tile / plan.tile_columns * size - p.offset_h,
                                     tile % plan.tile_columns * size - p.offset_w, scratch.zeros, pixels);
-          winograd_input<size, lanes()>(pixels, c.depth, input + t * c.depth, plan.input_plane);
+          winograd_input<size, lanes()>(pixels, c.depth, input + t * c.depth, plan.plane);
         }
       });
     });
@@ -346,7 +345,7 @@ bool run_winograd(const Correlation& c, const WinogradPlan& plan, const BlockKer
         const float* weights = transformed.weights + element * plan.weight_plane + from * c.depth;
         const index_t pass = PassWalker::pass_values / panel;
         for (index_t depth = 0; depth < c.depth; depth += pass) {
-          const Segment segment{element * plan.input_plane + depth, depth * panel,
+          const Segment segment{element * plan.plane + depth, depth * panel,
                                 c.depth - depth < pass ? c.depth - depth : pass};
           // The weights that come next: each block of tiles fetches from its share of them on.
           const float* next = depth + pass < c.depth || from + panel < plan.outputs
@@ -355,8 +354,7 @@ bool run_winograd(const Correlation& c, const WinogradPlan& plan, const BlockKer
           const index_t share = (segment.length * panel * block / count + 15) / 16 * 16;
           for (index_t t = 0; t < count; t += block, next += share) {
             float* to[BlockKernels<float>::max_pixels];
-            for (index_t q = 0; q < block; ++q)
-              to[q] = output + element * plan.output_plane + (t + q) * plan.outputs + from;
+            for (index_t q = 0; q < block; ++q) to[q] = output + element * plan.plane + (t + q) * plan.outputs + from;
             kernels.correlate[index](table + t, &segment, 1, weights, depth == 0 ? none : nullptr, to, next);
           }
         }
@@ -373,13 +371,13 @@ bool run_winograd(const Correlation& c, const WinogradPlan& plan, const BlockKer
           const int step = epilogue.pool ? 2 : 1, side = size / step;
           const index_t height = c.out_height / step, width = c.out_width / step;
           S* to[size * size];
-          // What lies outside the image goes into an element of the products that is not needed any more.
+          // What lies outside the image goes where the last element of the input was.
           for (index_t r = 0; r < side; ++r)
             for (index_t s = 0; s < side; ++s)
               to[side * r + s] = i / step + r < height && j / step + s < width
                                      ? y + ((n * height + i / step + r) * width + j / step + s) * c.outputs
-                                     : reinterpret_cast<S*>(input);
-          finite = winograd_output<size, lanes()>(output + t * plan.outputs, plan.output_plane, scratch.bias, epilogue,
+                                     : reinterpret_cast<S*>(output + plan.elements * plan.plane);
+          finite = winograd_output<size, lanes()>(output + t * plan.outputs, plan.plane, scratch.bias, epilogue,
                                                   c.outputs, to) &&
                    finite;
         }
