@@ -64,14 +64,19 @@ class Worst {
   double worst_ = 0;
 };
 
+template <class L>
+Extent2 steps(const L& layer) {
+  return {layer.stride.height != 0 ? layer.stride.height : layer.window.height,
+          layer.stride.width != 0 ? layer.stride.width : layer.window.width};
+}
+
 /// The cells of image n that window (i, j) sees: f(index in x without channels).
 template <class L, class F>
 void each_cell(const L& layer, const Shape& x, index_t n, index_t i, index_t j, const F& f) {
-  const index_t step_h = layer.stride.height != 0 ? layer.stride.height : layer.window.height;
-  const index_t step_w = layer.stride.width != 0 ? layer.stride.width : layer.window.width;
+  const Extent2 step = steps(layer);
   for (index_t r = 0; r < layer.window.height; ++r)
     for (index_t s = 0; s < layer.window.width; ++s) {
-      const index_t h = i * step_h + r - layer.padding.top, w = j * step_w + s - layer.padding.left;
+      const index_t h = i * step.height + r - layer.padding.top, w = j * step.width + s - layer.padding.left;
       if (h >= 0 && h < x[1] && w >= 0 && w < x[2]) f((n * x[1] + h) * x[2] + w);
     }
 }
@@ -104,6 +109,13 @@ struct PoolCase {
     dy = random_values<T>(dice, net.build(x.shape().without_batch()).with_batch(x.shape()[0]));
   }
 
+  /// With all that a step needs.
+  test::Passed<T> passed(int thread_count) const {
+    Sequential<T> net(layer);
+    net.build(x.shape().without_batch());
+    const Threads threads(thread_count);
+    return test::Passed<T>(net, x, dy, threads);
+  }
   std::string where() const {
     return text(x.shape()) + "-> " + text(dy.shape()) + "window " + std::to_string(layer.window.height) + "x" +
            std::to_string(layer.window.width);
@@ -164,10 +176,7 @@ TEST_CASE_TEMPLATE("random shapes: max pooling", T, float, double, bfloat16) {
   for (int i = 0; i < shapes; ++i) {
     const PoolCase<MaxPool2d, T> c(dice, i);
     CAPTURE(c.where());
-    Sequential<T> net(c.layer);
-    net.build(c.x.shape().without_batch());
-    const Threads threads(1 + i % 3);
-    const test::Passed<T> passed(net, c.x, c.dy, threads);
+    const test::Passed<T> passed = c.passed(1 + i % 3);
     const Shape in = c.x.shape(), out = c.dy.shape();
     std::vector<double> dx(static_cast<std::size_t>(c.x.size())), size(dx.size()), windows(dx.size());
     bool right = true;
@@ -198,14 +207,10 @@ TEST_CASE_TEMPLATE("random shapes: average pooling", T, float, double, bfloat16)
     PoolCase<AveragePool2d, T> c(dice, i);
     c.layer.count_padding = dice(0, 1) == 0;
     CAPTURE(c.where());
-    Sequential<T> net(c.layer);
-    net.build(c.x.shape().without_batch());
-    const Threads threads(1 + i % 3);
-    const test::Passed<T> passed(net, c.x, c.dy, threads);
+    const test::Passed<T> passed = c.passed(1 + i % 3);
     const Shape in = c.x.shape(), out = c.dy.shape();
     const Padding& pad = c.layer.padding;
-    const index_t step_h = c.layer.stride.height != 0 ? c.layer.stride.height : c.layer.window.height;
-    const index_t step_w = c.layer.stride.width != 0 ? c.layer.stride.width : c.layer.window.width;
+    const Extent2 step = steps(c.layer);
     std::vector<double> dx(static_cast<std::size_t>(c.x.size())), size(dx.size()), windows(dx.size());
     Worst forward, backward;
     for (index_t o = 0; o < c.dy.size(); ++o) {
@@ -218,7 +223,7 @@ TEST_CASE_TEMPLATE("random shapes: average pooling", T, float, double, bfloat16)
       });
       double divisor = cells;
       if (c.layer.count_padding) {
-        const index_t top = row % out[1] * step_h - pad.top, left = j * step_w - pad.left;
+        const index_t top = row % out[1] * step.height - pad.top, left = j * step.width - pad.left;
         divisor = static_cast<double>(std::min(c.layer.window.height, in[1] + pad.bottom - top) *
                                       std::min(c.layer.window.width, in[2] + pad.right - left));
       }
