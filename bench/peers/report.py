@@ -44,13 +44,16 @@ class Results:
         return os.path.join(self.folder, name)
 
     def measured(self, name):
-        """When, and in how many turns at least."""
+        """When, in how many turns at least, and how busy the machine was as it began, where that is known."""
         text = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(os.path.getmtime(self.path(name))))
         if not name.endswith(".json"):
             return text
         section = re.fullmatch("peers-(.*).json", name)
         rows = self.peers(section[1]) if section else self.benchmark(name).values()
-        return "%s (turns: %d)" % (text, min((row["turns"] for row in rows), default=0))
+        with open(self.path(name), encoding="utf-8") as file:
+            load = json.load(file).get("context", {}).get("load_avg")
+        turns = min((row["turns"] for row in rows), default=0)
+        return "%s (turns: %d%s)" % (text, turns, ", load %.1f" % load[0] if load else "")
 
     def benchmark(self, name):
         """Rows of a Google Benchmark report that were measured in turns, by name."""
