@@ -46,7 +46,7 @@ void tiles(benchmark::State& state) {
     state.SkipWithError("this machine has no amx");
     return;
   }
-  const TileScope scope;
+  const TileScope scope(Products::tiles);
   alignas(64) static bfloat16 operands[4 * tile_values];
   for (auto _ : state) loop<load, multiply>(operands);
   const double done = static_cast<double>(state.iterations()) * steps;
@@ -65,7 +65,7 @@ void line(benchmark::State& state) {
     state.SkipWithError("this machine has no amx");
     return;
   }
-  const TileScope scope;
+  const TileScope scope(Products::tiles);
   constexpr index_t images = 16, width = 24, channels = 32, image = width * width * channels;
   const Tensor<bfloat16> pixels(Shape{images + 1, width, width, channels}), weights(Shape{9, 2, tile_values});
   Tensor<bfloat16> out(Shape{images + 1, width, width, channels});

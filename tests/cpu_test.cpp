@@ -92,12 +92,14 @@ TEST_CASE("cpu: found as the compiler's own functions find them") {
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   CHECK((detail::detect_isa() >= Isa::avx2) == avx2);
   CHECK((detail::detect_isa() >= Isa::avx512) == avx512);
+  CHECK((detail::detect_isa() >= Isa::avx512_bf16) == (avx512 && __builtin_cpu_supports("avx512bf16")));
 }
 #endif
 
 TEST_CASE("cpu: MIEN_ISA caps the instruction set and nothing else") {
   const int best = static_cast<int>(detail::detect_isa());
-  for (int isa = 0; isa < 4; ++isa) CHECK(isa_under(std::string(isa_names[isa])) == std::min(isa, best));
+  for (int isa = 0; isa < static_cast<int>(std::size(isa_names)); ++isa)
+    CHECK(isa_under(std::string(isa_names[isa])) == std::min(isa, best));
   CHECK(isa_under("") == best);
   CHECK(isa_under("sse9") == -1);
 }
@@ -113,12 +115,13 @@ TEST_CASE("cpu: where the system refuses AMX tiles, the next set serves") {
     MESSAGE("skipped: the system does not let a program filter its calls");
     return;
   }
-  CHECK(isa == static_cast<int>(Isa::avx512));
+  CHECK(isa == static_cast<int>(Isa::avx512_bf16));
 #endif
 }
 
 TEST_CASE("cpu: names") {
   CHECK(to_string(Isa::portable) == "portable");
+  CHECK(to_string(Isa::avx512_bf16) == "avx512_bf16");
   CHECK(to_string(Isa::amx) == "amx");
   CHECK(cpu_isa() <= detail::detect_isa());
 }

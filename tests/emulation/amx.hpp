@@ -256,7 +256,8 @@ inline void carry_out(int signal, siginfo_t*, void* given) {
 inline mien::Isa found() {
   const mien::Isa isa = mien::cpu_isa_of_this_machine();
   const char* cap = std::getenv("MIEN_ISA");
-  if (isa != mien::Isa::avx512 || (cap != nullptr && std::string_view(cap) == "avx512")) return isa;
+  const bool capped = cap != nullptr && *cap != '\0' && std::string_view(cap) != "amx";
+  if (isa < mien::Isa::avx512 || isa == mien::Isa::amx || capped) return isa;
   struct sigaction action {};
   action.sa_sigaction = carry_out;
   action.sa_flags = SA_SIGINFO;

@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <initializer_list>
+#include <iterator>
 #include <string>
 #include <string_view>
 
@@ -17,10 +18,11 @@
 namespace mien {
 
 /// Instruction sets that kernels exist for, each including those before it.
-/// `avx512` means F, BW, DQ and VL; `amx` means AVX-512 with BF16 instructions plus AMX tiles of bfloat16.
-enum class Isa { portable, avx2, avx512, amx };
+/// `avx512` means F, BW, DQ and VL; `avx512_bf16` the instructions for bfloat16 too, which Zen 4 and 5 and Cooper Lake
+/// have; `amx` AMX tiles of bfloat16 on top.
+enum class Isa { portable, avx2, avx512, avx512_bf16, amx };
 
-inline constexpr std::string_view isa_names[] = {"portable", "avx2", "avx512", "amx"};
+inline constexpr std::string_view isa_names[] = {"portable", "avx2", "avx512", "avx512_bf16", "amx"};
 
 inline std::string_view to_string(Isa isa) { return isa_names[static_cast<int>(isa)]; }
 
@@ -63,8 +65,9 @@ MIEN_COLD inline Isa detect_isa() {
   if (!has_bits(saved, {1, 2}) || !has_bits(features.b, {5})) return Isa::portable;
   // Mask registers, upper halves of ZMM0 to 15, ZMM16 to 31; AVX512F, DQ, BW, VL.
   if (!has_bits(saved, {5, 6, 7}) || !has_bits(features.b, {16, 17, 30, 31})) return Isa::avx2;
-  // AMX-BF16, AMX-TILE; AVX512-BF16.
-  if (!has_bits(features.d, {22, 24}) || !has_bits(cpuid(7, 1).a, {5}) || !request_amx_tiles()) return Isa::avx512;
+  // AVX512-BF16; AMX-BF16, AMX-TILE.
+  if (!has_bits(cpuid(7, 1).a, {5})) return Isa::avx512;
+  if (!has_bits(features.d, {22, 24}) || !request_amx_tiles()) return Isa::avx512_bf16;
   return Isa::amx;
 #else
   return Isa::portable;
@@ -73,17 +76,17 @@ MIEN_COLD inline Isa detect_isa() {
 
 }  // namespace detail
 
-/// The best instruction set of this machine, capped by the environment variable MIEN_ISA (portable, avx2, avx512, amx).
+/// The best instruction set of this machine, capped by the environment variable MIEN_ISA, one of isa_names.
 /// Found once, at the first call. Throws ArgumentError if MIEN_ISA is none of these names.
 inline Isa cpu_isa() {
   static const Isa isa = [] {
     const Isa best = detail::detect_isa();
     const char* cap = std::getenv("MIEN_ISA");
     if (cap == nullptr || *cap == '\0') return best;
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < static_cast<int>(std::size(isa_names)); ++i) {
       if (isa_names[i] == cap) return static_cast<Isa>(i) < best ? static_cast<Isa>(i) : best;
     }
-    fail<ArgumentError>({"MIEN_ISA=", cap, ": expected portable, avx2, avx512 or amx"});
+    fail<ArgumentError>({"MIEN_ISA=", cap, ": expected portable, avx2, avx512, avx512_bf16 or amx"});
   }();
   return isa;
 }

@@ -49,6 +49,7 @@ struct BlockKernels {
   void (*window[3])(const T* x, index_t row, index_t pixels, const T* w, const T* start, T* out, index_t pitch) = {};
   /// out[k] = sum over c below depth of w[k * pitch + c] * x[c], for k below rows. Null where there is no such loop.
   void (*dots)(const T* w, index_t pitch, index_t rows, const T* x, index_t depth, T* out) = nullptr;
+  bool rounds = false;  ///< whether the processor has an instruction that rounds to bfloat16
 };
 
 /// Which panel covers what is left of the outputs: the smallest that holds them, the largest if none does.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 
 #include "mien/core/cpu.hpp"
 #include "mien/core/threads.hpp"
@@ -29,12 +30,43 @@ template <class P>
 const BlockKernels<P>& pick_blocks([[maybe_unused]] Isa isa) {
 #if MIEN_HAS_X86_KERNELS
   if constexpr (std::is_same_v<P, float>) {
-    if (isa >= Isa::avx512) return avx512::float_blocks();
+    if (isa >= Isa::avx512_bf16) return avx512::float_blocks<true>();
+    if (isa == Isa::avx512) return avx512::float_blocks<false>();
     if (isa >= Isa::avx2) return avx2::float_blocks();
   }
 #endif
   return portable::blocks<P>();
 }
+
+#if MIEN_HAS_X86_KERNELS
+using amx::Products;
+
+/// Whether dot products of bfloat16, which leave padding out, are faster than Winograd's filtering in float, or what
+/// there is for gray images and for single rows. They do some 2.5 times the products in the same time (Zen 5,
+/// bench/onednn_bench).
+MIEN_COLD inline bool dots_serve(Correlation c) {
+  flatten_pixels(c);
+  if (c.groups > 1 || c.depth < 16) return false;
+  if (c.taps() == 1 && c.batch * c.out_height * c.out_width <= 2) return false;  // weights are read once, as they stand
+  const auto& blocks = avx512::float_blocks<true>();
+  const WinogradPlan winograd(c, blocks);
+  if (!winograd.fits) return true;
+  const index_t products = winograd.elements * winograd.tile_rows * winograd.tile_columns;
+  return 2 * ImagesPlan<float, float>::visible(c) < 5 * products;
+}
+
+/// What multiplies in bfloat16 on `isa`; nothing where float is as fast.
+inline std::optional<Products> correlation_products(const Correlation& c, Isa isa) {
+  if (isa >= Isa::amx) return Products::tiles;
+  if (isa == Isa::avx512_bf16 && dots_serve(c)) return Products::dots;
+  return {};
+}
+inline std::optional<Products> gradient_products(const ConvGeometry& g, Isa isa) {
+  if (isa < Isa::avx512_bf16 || !amx::has_tile_gradients(g)) return {};
+  if (isa >= Isa::amx) return Products::tiles;
+  return dots_serve(forward_correlation(g)) ? Products::dots : std::optional<Products>();
+}
+#endif
 
 }  // namespace detail
 
@@ -45,12 +77,13 @@ MIEN_COLD std::size_t conv2d_scratch_bytes(ConvPass pass, const ConvGeometry& g,
   using P = parameter_t<T>;
 #if MIEN_HAS_X86_KERNELS
   if constexpr (std::is_same_v<T, bfloat16>) {
-    if (isa >= Isa::amx && pass == ConvPass::forward)
-      return detail::amx::correlation_scratch_bytes(detail::forward_correlation(g), threads);
-    if (isa >= Isa::amx && pass == ConvPass::backward_data)
-      return detail::amx::correlation_scratch_bytes(detail::backward_correlation(g), threads);
-    if (isa >= Isa::amx && pass == ConvPass::backward_weights && detail::amx::has_tile_gradients(g))
-      return detail::amx::weight_gradients_scratch_bytes(g, threads);
+    if (pass == ConvPass::backward_weights) {
+      if (detail::gradient_products(g, isa)) return detail::amx::weight_gradients_scratch_bytes(g, threads);
+    } else {
+      const auto c = pass == ConvPass::forward ? detail::forward_correlation(g) : detail::backward_correlation(g);
+      if (const auto products = detail::correlation_products(c, isa))
+        return detail::amx::correlation_scratch_bytes(c, *products, threads);
+    }
   }
 #endif
   const auto& blocks = detail::pick_blocks<P>(isa);
@@ -82,17 +115,19 @@ template <class T>
 MIEN_COLD std::size_t conv2d_packed_bytes(const ConvGeometry& g, Isa isa = cpu_isa()) {
 #if MIEN_HAS_X86_KERNELS
   if constexpr (std::is_same_v<T, bfloat16>) {
-    if (isa >= Isa::amx) return detail::amx::correlation_packed_bytes(detail::forward_correlation(g));
+    const auto c = detail::forward_correlation(g);
+    if (const auto products = detail::correlation_products(c, isa))
+      return detail::amx::correlation_packed_bytes(c, *products);
   }
 #endif
   return detail::correlation_packed_bytes<T>(detail::forward_correlation(g), detail::pick_blocks<parameter_t<T>>(isa));
 }
 
-/// Whether conv2d_infer() has a way for an epilogue without pooling; with `scales`, for one that scales, which reads
-/// rounded results.
+/// Whether conv2d_infer() has a way for an epilogue without pooling; with `scales`, for one that scales, which in
+/// bfloat16 reads rounded results.
 template <class T>
-bool conv2d_infers(bool scales, Isa isa = cpu_isa()) {
-  return std::is_same_v<T, parameter_t<T>> || (!scales && isa < Isa::amx);
+constexpr bool conv2d_infers(bool scales) {
+  return std::is_same_v<T, parameter_t<T>> || !scales;
 }
 
 /// conv2d_forward and the epilogue, bit for bit what the layers give one after the other; y is what comes out at the
@@ -102,11 +137,12 @@ template <class T, class P = parameter_t<T>>
 __attribute__((noinline)) bool conv2d_infer(const ConvGeometry& g, const T* x, const P* w, const P* bias,
                                             const Epilogue<P>& epilogue, T* y, std::byte* scratch,
                                             const Threads& threads, Isa isa = cpu_isa(), PackedWeights packed = {}) {
-  if (!epilogue.is_empty() && !conv2d_infers<T>(epilogue.scale != nullptr, isa)) return false;
+  if (!epilogue.is_empty() && !conv2d_infers<T>(epilogue.scale != nullptr)) return false;
 #if MIEN_HAS_X86_KERNELS
   if constexpr (std::is_same_v<T, bfloat16>) {
-    if (isa >= Isa::amx)
-      return detail::amx::run_correlation(detail::forward_correlation(g), x, w, bias, y, scratch, threads, packed);
+    const auto c = detail::forward_correlation(g);
+    if (const auto products = detail::correlation_products(c, isa))
+      return detail::amx::run_correlation(c, *products, x, w, bias, y, scratch, threads, packed, epilogue);
   }
 #endif
   return detail::run_correlation<T, P>(detail::forward_correlation(g), detail::pick_blocks<P>(isa), x, w, bias, y,
@@ -128,8 +164,9 @@ void conv2d_backward_data(const ConvGeometry& g, const T* dy, const P* w, T* dx,
                           const Threads& threads, Isa isa = cpu_isa()) {
 #if MIEN_HAS_X86_KERNELS
   if constexpr (std::is_same_v<T, bfloat16>) {
-    if (isa >= Isa::amx) {
-      if (!detail::amx::run_correlation(detail::backward_correlation(g), dy, w, nullptr, dx, scratch, threads))
+    const auto c = detail::backward_correlation(g);
+    if (const auto products = detail::correlation_products(c, isa)) {
+      if (!detail::amx::run_correlation(c, *products, dy, w, nullptr, dx, scratch, threads))
         reference::conv2d_backward_data(g, dy, w, dx);
       return;
     }
@@ -147,10 +184,8 @@ void conv2d_backward_weights(const ConvGeometry& g, const T* x, const T* dy, P* 
                              const Threads& threads, Isa isa = cpu_isa()) {
 #if MIEN_HAS_X86_KERNELS
   if constexpr (std::is_same_v<T, bfloat16>) {
-    if (isa >= Isa::amx && detail::amx::has_tile_gradients(g)) {
-      detail::amx::run_weight_gradients(g, x, dy, dw, dbias, scratch, threads);
-      return;
-    }
+    if (const auto products = detail::gradient_products(g, isa))
+      return detail::amx::run_weight_gradients(g, *products, x, dy, dw, dbias, scratch, threads);
   }
 #endif
   const auto& blocks = detail::pick_blocks<P>(isa);

@@ -24,15 +24,19 @@ struct ImagesPlan {
     panel_pieces = (wanted_pieces + pieces - 1) / pieces;
     if (panel_pieces > panels * c.groups) panel_pieces = panels * c.groups;
   }
-  /// Where padding (or the zeros that strides spread) is above some 5 % of the window positions.
-  static bool is_worth_it(const Correlation& c) {
+  /// Window positions, of all outputs of an image, that are neither padding nor zeros that strides spread.
+  static index_t visible(const Correlation& c) {
     index_t rows = 0, columns = 0;
     for (index_t r = 0; r < c.kernel_h; ++r)
       rows += reached(c.out_height, c.stride_h, r * c.dilation_h - c.place.offset_h, c.place.step_h, c.place.height);
     for (index_t s = 0; s < c.kernel_w; ++s)
       columns += reached(c.out_width, c.stride_w, s * c.dilation_w - c.place.offset_w, c.place.step_w, c.place.width);
+    return rows * columns;
+  }
+  /// Where the others are above some 5 %.
+  static bool is_worth_it(const Correlation& c) {
     const double all = static_cast<double>(c.out_height * c.out_width * c.taps());
-    return static_cast<double>(rows) * static_cast<double>(columns) < 0.95 * all;
+    return static_cast<double>(visible(c)) < 0.95 * all;
   }
   /// How many outputs read the source through a tap.
   static index_t reached(index_t outputs, index_t stride, index_t shift, index_t step, index_t extent) {

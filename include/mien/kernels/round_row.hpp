@@ -34,7 +34,7 @@ MIEN_AMX inline void round_row(const float* from, bfloat16* to, index_t n) {
 #endif
 
 /// Whether write_row() should leave rounding to round_row().
-inline bool rounds_rows() { return cpu_isa() >= Isa::amx; }
+inline bool rounds_rows() { return cpu_isa() >= Isa::avx512_bf16; }
 
 /// to[i] = T(value(i)) for i in [0, n), n at most row_values; `value` is a MIEN_INLINE lambda. Rounding to bfloat16
 /// takes a dozen instructions where the processor has none for it, more than what is usually to be rounded.

@@ -235,10 +235,11 @@ MIEN_INLINE inline void winograd_largest(const typename WinogradLanes<Lanes>::Ve
 }
 
 /// y[M r + s][k] = (A' m A) + bias and the epilogue for each output k, m being elements `plane` apart; outputs is a
-/// multiple of 16. With pooling y are M / 2 rows of M / 2. Returns whether all are finite.
+/// multiple of 16. With pooling y are M / 2 rows of M / 2; `rounds` as in winograd_store().
+/// Returns whether all are finite.
 template <int M, int Lanes, class S>
 MIEN_INLINE inline bool winograd_output(const float* m, index_t plane, const float* bias,
-                                        const Epilogue<float>& epilogue, index_t outputs, S* const* y) {
+                                        const Epilogue<float>& epilogue, index_t outputs, bool rounds, S* const* y) {
   using Vector = typename WinogradLanes<Lanes>::Vector;
   constexpr int points = M + 2;
   Vector check{};
@@ -265,7 +266,7 @@ MIEN_INLINE inline bool winograd_output(const float* m, index_t plane, const flo
         }
         check += result[s] * 0.0f;
         if (epilogue.relu) winograd_rectify<Lanes>(result + s);
-        if (!epilogue.pool) winograd_store<Lanes>(result + s, y[M * r + s] + k);
+        if (!epilogue.pool) winograd_store<Lanes>(result + s, y[M * r + s] + k, rounds);
       }
       if (M % 2 != 0 || !epilogue.pool) continue;
 #pragma GCC unroll 6
@@ -275,7 +276,7 @@ MIEN_INLINE inline bool winograd_output(const float* m, index_t plane, const flo
       }
       for (int s = 0; r % 2 != 0 && s < M / 2; ++s) {
         winograd_largest<Lanes>(above + 2 * s, above + 2 * s + 1);
-        winograd_store<Lanes>(above + 2 * s + 1, y[M / 2 * (r / 2) + s] + k);
+        winograd_store<Lanes>(above + 2 * s + 1, y[M / 2 * (r / 2) + s] + k, rounds);
       }
     }
   }
@@ -362,6 +363,7 @@ bool run_winograd(const Correlation& c, const WinogradPlan& plan, const BlockKer
       }
 
     bool finite = true;
+    const bool rounds = kernels.rounds;
     with_tile(plan, [&](auto m) {
       run_lanes(kernels.lanes, 0, count, [&](auto lanes, index_t begin, index_t end) MIEN_INLINE {
         constexpr int size = m();
@@ -378,7 +380,7 @@ bool run_winograd(const Correlation& c, const WinogradPlan& plan, const BlockKer
                                      ? y + ((n * height + i / step + r) * width + j / step + s) * c.outputs
                                      : reinterpret_cast<S*>(output + plan.elements * plan.plane);
           finite = winograd_output<size, lanes()>(output + t * plan.outputs, plan.plane, scratch.bias, epilogue,
-                                                  c.outputs, to) &&
+                                                  c.outputs, rounds, to) &&
                    finite;
         }
       });

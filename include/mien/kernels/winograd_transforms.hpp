@@ -60,14 +60,26 @@ MIEN_INLINE inline void winograd_load(const bfloat16* from, typename WinogradLan
   *to = reinterpret_cast<typename Lane::Vector>(bits << 16);
 }
 
-/// to[0..Lanes) = the finite *value, rounded to nearest even.
+/// to[0..Lanes) = the finite *value, rounded to nearest even; `rounds` where the processor has an instruction for that,
+/// which comes to the same.
 template <int Lanes>
-MIEN_INLINE inline void winograd_store(const typename WinogradLanes<Lanes>::Vector* value, float* to) {
+MIEN_INLINE inline void winograd_store(const typename WinogradLanes<Lanes>::Vector* value, float* to, bool) {
   *reinterpret_cast<typename WinogradLanes<Lanes>::Vector*>(to) = *value;
 }
 template <int Lanes>
-MIEN_INLINE inline void winograd_store(const typename WinogradLanes<Lanes>::Vector* value, bfloat16* to) {
+MIEN_INLINE inline void winograd_store(const typename WinogradLanes<Lanes>::Vector* value, bfloat16* to, bool rounds) {
   using Halves = typename WinogradLanes<Lanes>::Halves;
+#if MIEN_HAS_X86_KERNELS
+  if constexpr (Lanes == 16) {
+    if (rounds) {
+      Halves halves;
+      __asm__("vcvtneps2bf16 %1, %0" : "=v"(halves) : "v"(*value));
+      *reinterpret_cast<Halves*>(to) = halves;
+      return;
+    }
+  }
+#endif
+  (void)rounds;
   const auto bits = reinterpret_cast<typename WinogradLanes<Lanes>::Bits>(*value);
   *reinterpret_cast<Halves*>(to) = __builtin_convertvector((bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16, Halves);
 }

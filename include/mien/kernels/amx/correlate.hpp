@@ -1,4 +1,4 @@
-// Forward and backward data in bfloat16 by AMX tile products.
+// Forward and backward data in bfloat16 by AMX tile products, or by dot products in their place.
 #pragma once
 
 #include "mien/core/config.hpp"
@@ -8,6 +8,7 @@
 #include "mien/core/threads.hpp"
 #include "mien/kernels/amx/pack_weights.hpp"
 #include "mien/kernels/amx/tile_piece.hpp"
+#include "mien/kernels/epilogue.hpp"
 
 namespace mien::kernels::detail::amx {
 
@@ -27,16 +28,20 @@ inline void pack_tile_weights(const Correlation& c, const TilePlan& plan, const 
     bfloat16* panel = to.weights + group * plan.panel_values + first * plan.inner;
     const index_t steps = plan.inner / 32;
     const bool lines = c.taps() == 1 && c.layout.depth == 1 && c.depth == plan.inner && columns % 16 == 0;
-    to.checks[p] = lines ? pack_right_lines(from, steps, c.layout.output, columns, panel)
-                         : pack_right(from, to.table, steps, c.layout.output, columns, panel);
+    const bool windows = plan.source != RowSource::windows && c.taps() >= 4 && c.taps() <= 16;
+    to.checks[p] = lines     ? pack_right_lines(from, steps, c.layout.output, columns, panel)
+                   : windows ? pack_right_windows(from, c.layout, c.depth, plan.depth / 32, columns, panel)
+                             : pack_right(from, to.table, steps, c.layout.output, columns, panel);
   });
 }
 
-/// As detail::run_correlation.
-inline bool run_correlation(Correlation c, const bfloat16* x, const float* w, const float* bias, bfloat16* y,
-                            std::byte* memory, const Threads& threads, PackedWeights packed = {}) {
+/// As detail::run_correlation; of epilogues it has a way for the Relu.
+inline bool run_correlation(Correlation c, Products products, const bfloat16* x, const float* w, const float* bias,
+                            bfloat16* y, std::byte* memory, const Threads& threads, PackedWeights packed = {},
+                            const Epilogue<float>& epilogue = {}) {
+  if (epilogue.scale != nullptr || epilogue.pool) return false;
   flatten_pixels(c);
-  const TilePlan plan(c);
+  const TilePlan plan(c, products);
   const TileScratch scratch(c, plan, threads.count(), memory);
   scratch.slots.clear();
 
@@ -50,7 +55,7 @@ inline bool run_correlation(Correlation c, const bfloat16* x, const float* w, co
 
   threads.parallel_for(plan.pieces * plan.block_pieces, [&](index_t piece) {
     const Slot slot(scratch.slots);
-    const TileScope tiles;
+    const TileScope tiles(products);
     const index_t part = piece % plan.block_pieces, chunk = piece / plan.block_pieces;
     const index_t n0 = chunk / plan.row_pieces * plan.images, i0 = chunk % plan.row_pieces * plan.rows;
     const index_t n1 = n0 + plan.images < c.batch ? n0 + plan.images : c.batch;
@@ -60,6 +65,7 @@ inline bool run_correlation(Correlation c, const bfloat16* x, const float* w, co
               weights.weights,
               x,
               bias,
+              epilogue.relu,
               y,
               n0,
               n1,
@@ -74,14 +80,14 @@ inline bool run_correlation(Correlation c, const bfloat16* x, const float* w, co
   return true;
 }
 
-inline std::size_t correlation_scratch_bytes(Correlation c, int threads) {
+inline std::size_t correlation_scratch_bytes(Correlation c, Products products, int threads) {
   flatten_pixels(c);
-  return TileScratch(c, TilePlan(c), threads, nullptr).bytes;
+  return TileScratch(c, TilePlan(c, products), threads, nullptr).bytes;
 }
 
-inline std::size_t correlation_packed_bytes(Correlation c) {
+inline std::size_t correlation_packed_bytes(Correlation c, Products products) {
   flatten_pixels(c);
-  return TileWeights(c, TilePlan(c), nullptr).bytes;
+  return TileWeights(c, TilePlan(c, products), nullptr).bytes;
 }
 
 }  // namespace mien::kernels::detail::amx

@@ -13,6 +13,7 @@ namespace mien::kernels::detail::amx {
 /// How rows of sums (32 floats each) become rows of results.
 struct RowStores {
   alignas(64) float bias[32] = {};  // added to each row
+  bool relu = false;                // max(result, 0) then, NaN kept
   index_t columns = 32;             // the first ones of a row that are stored
   index_t pitch = 0;                // values from one row of results to the next
   bool stream = false;  // past the caches, for 32 columns and aligned rows; stream_end() comes after the last
@@ -24,8 +25,12 @@ MIEN_AMX_INLINE inline void store_rows(const RowStores& how, const float* sums, 
   const Floats bias1 = *reinterpret_cast<const Floats*>(how.bias + 16);
   const auto mask = static_cast<std::uint32_t>((std::uint64_t{1} << how.columns) - 1);
   for (index_t row = 0; row < rows; ++row, sums += 32, out += how.pitch) {
-    const Floats a = *reinterpret_cast<const Floats*>(sums) + bias0;
-    const Floats b = *reinterpret_cast<const Floats*>(sums + 16) + bias1;
+    Floats a = *reinterpret_cast<const Floats*>(sums) + bias0;
+    Floats b = *reinterpret_cast<const Floats*>(sums + 16) + bias1;
+    if (how.relu) {
+      a = reinterpret_cast<Floats>(reinterpret_cast<Bits>(a) & ~reinterpret_cast<Bits>(a <= Floats{}));
+      b = reinterpret_cast<Floats>(reinterpret_cast<Bits>(b) & ~reinterpret_cast<Bits>(b <= Floats{}));
+    }
     Bits both;
     __asm__("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both) : "v"(a), "v"(b));
     if (how.stream) {

@@ -7,6 +7,7 @@
 
 #include <cstring>
 
+#include "mien/kernels/amx/dots.hpp"
 #include "mien/kernels/amx/store_rows.hpp"
 #include "mien/kernels/amx/tile_line.hpp"
 #include "mien/kernels/amx/tile_plan.hpp"
@@ -14,9 +15,11 @@
 namespace mien::kernels::detail::amx {
 
 /// The products for up to 32 rows and one block of outputs.
-inline void tile_block(index_t rows, index_t columns, const bfloat16* left0, const bfloat16* left1, TileRows lines,
-                       const TileSegment* segments, index_t count, const bfloat16* right, float* sums) {
-  if (columns > 16) {
+inline void tile_block(Products products, index_t rows, index_t columns, const bfloat16* left0, const bfloat16* left1,
+                       TileRows lines, const TileSegment* segments, index_t count, const bfloat16* right, float* sums) {
+  if (products == Products::dots) {
+    dot_block(rows, columns, left0, left1, lines, segments, count, right, sums);
+  } else if (columns > 16) {
     rows > 16 ? tile_products<2, 2>(left0, left1, lines, segments, count, right, sums)
               : tile_products<1, 2>(left0, left1, lines, segments, count, right, sums);
   } else {
@@ -32,6 +35,7 @@ struct TilePiece {
   const bfloat16* weights;
   const bfloat16* x;
   const float* bias;
+  bool relu;
   bfloat16* y;
   index_t n0, n1, i0, i1, b0, b1;
   bfloat16* copy;
@@ -55,6 +59,7 @@ struct TilePiece {
     Block result{};
     result.first = b * 32;
     result.right = weights + group * plan.panel_values + b * 32 * plan.inner;
+    result.stores.relu = relu;
     result.stores.columns = c.outputs - b * 32 < 32 ? c.outputs - b * 32 : 32;
     result.stores.pitch = pitch;
     for (index_t k = 0; bias != nullptr && k < result.columns(); ++k)
@@ -102,13 +107,14 @@ struct TilePiece {
       spread_pixels(x + (n0 + n) * image() + h0 * p.width * p.channels, (h1 - h0) * p.width, p.channels,
                     copy + n / 16 * 16 * plan.depth + n % 16 * 32, pixel, tile_values);
     }
+    const bool lines = plan.products == Products::tiles && TilePlan::has_lines(c);
     for (index_t b = b0; b < b1; ++b) {
       const Block to = block(0, b, image_pitch());
       LateStores stores(to.stores);
       for (index_t i = i0; i < i1; ++i) {
         bfloat16* out = y + (n0 * c.out_height + i) * c.out_width * all_outputs() + b * 32;
         for (index_t j = 0; j < c.out_width;) {
-          const index_t pixels = TilePlan::has_lines(c) ? TilePlan::line_pixels(c.out_width - j) : 1;
+          const index_t pixels = lines ? TilePlan::line_pixels(c.out_width - j) : 1;
           if (pixels == 4) {
             image_row<4>(to, i, j, h0, out + j * all_outputs(), stores);
           } else if (pixels == 3) {
@@ -174,7 +180,8 @@ struct TilePiece {
       }
     }
     alignas(64) float sums[32 * 32];
-    tile_block(n1 - n0, to.columns(), copy, copy + 16 * plan.depth, {64, tile_values}, segments, used, to.right, sums);
+    tile_block(plan.products, n1 - n0, to.columns(), copy, copy + 16 * plan.depth, {64, tile_values}, segments, used,
+               to.right, sums);
     store_sums(to.stores, sums, n1 - n0, out);
   }
 
@@ -201,8 +208,8 @@ struct TilePiece {
       for (index_t f = 0; f < flat; f += 32) {
         const index_t count = flat - f < 32 ? flat - f : 32;
         const bfloat16* from = copy + f * plan.depth;
-        tile_block(count, to.columns(), from, from + 16 * plan.depth, {plan.depth * 2, 32}, segments, c.taps(),
-                   to.right, sums);
+        tile_block(plan.products, count, to.columns(), from, from + 16 * plan.depth, {plan.depth * 2, 32}, segments,
+                   c.taps(), to.right, sums);
         for (index_t q = 0; q < count;) {
           if (column < c.out_width) {
             index_t run = c.out_width - column;
@@ -358,7 +365,8 @@ struct TilePiece {
         for (index_t f = 0; f < pixels; f += 32) {
           const index_t count = pixels - f < 32 ? pixels - f : 32;
           const bfloat16* from = copy + f * plan.inner;
-          tile_block(count, to.columns(), from, from + 16 * plan.inner, {plan.inner * 2, 32}, &all, 1, to.right, sums);
+          tile_block(plan.products, count, to.columns(), from, from + 16 * plan.inner, {plan.inner * 2, 32}, &all, 1,
+                     to.right, sums);
           store_sums(to.stores, sums, count, out + f * all_outputs());
         }
       }
@@ -375,7 +383,8 @@ struct TilePiece {
       for (index_t i = i0; i < i1; i += 32) {
         const index_t count = i1 - i < 32 ? i1 - i : 32;
         const bfloat16* from = i == tail ? copy : x + i * c.depth;
-        tile_block(count, to.columns(), from, from + 16 * c.depth, {c.depth * 2, 32}, &all, 1, to.right, sums);
+        tile_block(plan.products, count, to.columns(), from, from + 16 * c.depth, {c.depth * 2, 32}, &all, 1, to.right,
+                   sums);
         store_sums(to.stores, sums, count, y + i * all_outputs() + b * 32);
       }
     }

@@ -16,7 +16,7 @@ namespace mien::kernels::detail::amx {
 enum class RowSource {
   images,   // the same pixel of 16 images, copied next to each other: no padding is multiplied at all
   pixels,   // 16 neighbours of a padded image, row ends included
-  lines,    // 16 neighbours of a row of padded images side by side; several rows at once
+  lines,    // 16 neighbours of a row of padded images side by side; several rows at once. Tiles only
   windows,  // whole windows, gathered: for few channels, strides, groups
   direct    // pixels as they stand in the source: windows of one pixel
 };
@@ -26,7 +26,7 @@ struct TilePlan {
   static constexpr index_t budget = 1024 * 1024;  // bytes of copied operand per piece
   static constexpr index_t wanted_pieces = 4;
 
-  explicit TilePlan(const Correlation& c) {
+  TilePlan(const Correlation& c, Products unit) : products(unit) {
     const index_t taps = c.taps();
     depth = (c.depth + 31) / 32 * 32;
     inner = taps * depth;
@@ -40,7 +40,8 @@ struct TilePlan {
     };
     if (one_group && taps == 1 && c.place.is_identity() && c.place.width == 1 && c.batch == 1 && c.depth % 32 == 0) {
       source = RowSource::direct;
-    } else if (one_group && has_lines(c) && side_by_side(c) > 0 && c.out_height >= 8 && c.depth % 32 == 0) {
+    } else if (products == Products::tiles && one_group && has_lines(c) && side_by_side(c) > 0 && c.out_height >= 8 &&
+               c.depth % 32 == 0) {
       source = RowSource::lines;
       images = side_by_side(c);
     } else if (one_group && c.batch >= 16 && 2 * window_depth > inner &&
@@ -119,6 +120,7 @@ struct TilePlan {
     return left >= 4 ? 4 : 1;
   }
 
+  Products products;
   RowSource source;
   index_t depth;  // channels of a tap, padded to whole steps
   index_t inner;  // values summed per output, padded

@@ -23,10 +23,14 @@ namespace mien::kernels::detail::amx {
 
 inline constexpr index_t tile_values = 512;  // bfloat16 values in a tile: 1 kB
 
-/// Makes the calling thread's tile registers usable for as long as it lives.
+/// What multiplies: the tile unit, or AVX-512's dot products of bfloat16, which read and write the same (dots.hpp).
+enum class Products { tiles, dots };
+
+/// Makes the calling thread's tile registers usable for as long as it lives, where there are any.
 class TileScope {
  public:
-  MIEN_AMX TileScope() {
+  MIEN_AMX explicit TileScope(Products products) : used_(products == Products::tiles) {
+    if (!used_) return;
     struct alignas(64) Configuration {
       std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
       std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
@@ -35,9 +39,14 @@ class TileScope {
     static_assert(sizeof(Configuration) == 64);
     __asm__ volatile("ldtilecfg %0" : : "m"(configuration));
   }
-  MIEN_AMX ~TileScope() { __asm__ volatile("tilerelease"); }
+  MIEN_AMX ~TileScope() {
+    if (used_) __asm__ volatile("tilerelease");
+  }
   TileScope(const TileScope&) = delete;
   TileScope& operator=(const TileScope&) = delete;
+
+ private:
+  bool used_;
 };
 
 template <int Left, int Right, int Sum>

@@ -1,4 +1,5 @@
-// Backward weights in bfloat16 by AMX tile products: the inner dimension of a product is 32 images at one pixel.
+// Backward weights in bfloat16 by AMX tile products, or by dot products in their place: the inner dimension of a
+// product is 32 images at one pixel.
 #pragma once
 
 #include "mien/core/config.hpp"
@@ -8,6 +9,7 @@
 #include <cstring>
 
 #include "mien/core/threads.hpp"
+#include "mien/kernels/amx/dots.hpp"
 #include "mien/kernels/amx/gradient_tiles.hpp"
 #include "mien/kernels/amx/pack_images.hpp"
 #include "mien/kernels/correlation.hpp"
@@ -147,9 +149,9 @@ struct TileGradientScratch {
 /// The products of one strip: `blocks` filter blocks, all taps and channel blocks, then the bias. sums:
 /// [filter block][tap][channel block][16][16], and one more block per filter block for the bias. With plan.direct the
 /// weights' part stands in `dw` instead, which may be null and is assigned by the first strip, `start`.
-inline void add_tile_strip(const ConvGeometry& g, const TileGradientPlan& plan, index_t groups, index_t i0, index_t i1,
-                           index_t h0, index_t h1, index_t blocks, const bfloat16* left, const bfloat16* right,
-                           const bfloat16* ones, float* sums, float* dw, bool start) {
+inline void add_tile_strip(Products products, const ConvGeometry& g, const TileGradientPlan& plan, index_t groups,
+                           index_t i0, index_t i1, index_t h0, index_t h1, index_t blocks, const bfloat16* left,
+                           const bfloat16* right, const bfloat16* ones, float* sums, float* dw, bool start) {
   const index_t ow = g.out_width(), taps = g.kernel_h * g.kernel_w, pitch = plan.pitch;
   TileGradientBlock block;
   block.groups = groups;
@@ -158,13 +160,15 @@ inline void add_tile_strip(const ConvGeometry& g, const TileGradientPlan& plan, 
   block.left_group = (i1 - i0) * block.left_row;
   const index_t right_pixel = plan.channel_blocks * tile_values, right_row = g.width * right_pixel;
   const auto add = [&](index_t k, bool wide, const TileSums& to) {
-    if (blocks - k > 1) {
+    if (products == Products::dots) {
+      dot_gradient_block(block, blocks - k > 1 ? 2 : 1, wide, to);
+    } else if (blocks - k > 1) {
       wide ? tile_gradients<2, 2>(block, to) : tile_gradients<2, 1>(block, to);
     } else {
       wide ? tile_gradients<1, 2>(block, to) : tile_gradients<1, 1>(block, to);
     }
   };
-  const bool by_rows = g.kernel_w == 3 && g.stride_w == 1 && g.dilation_w == 1;
+  const bool by_rows = products == Products::tiles && g.kernel_w == 3 && g.stride_w == 1 && g.dilation_w == 1;
   for (index_t k = 0; by_rows && k < blocks; ++k)
     for (index_t c = 0; c < plan.channel_blocks; ++c)
       for (index_t r = 0; r < g.kernel_h; ++r) {
@@ -249,8 +253,9 @@ MIEN_AMX inline void gather_gradients(const ConvGeometry& g, const TileGradientP
 }
 
 /// As detail::run_weight_gradients, where has_tile_gradients().
-inline void run_weight_gradients(const ConvGeometry& given, const bfloat16* given_x, const bfloat16* dy, float* dw,
-                                 float* dbias, std::byte* memory, const Threads& threads) {
+inline void run_weight_gradients(const ConvGeometry& given, Products products, const bfloat16* given_x,
+                                 const bfloat16* dy, float* dw, float* dbias, std::byte* memory,
+                                 const Threads& threads) {
   ConvGeometry g = given;
   const bfloat16* x = given_x;
   index_t x_pixel = g.channels;
@@ -273,7 +278,7 @@ inline void run_weight_gradients(const ConvGeometry& given, const bfloat16* give
 
   threads.parallel_for(plan.parts * plan.filter_parts, [&](index_t piece) {
     const Slot slot(scratch.slots);
-    const TileScope tiles;
+    const TileScope tiles(products);
     const index_t part = piece / plan.filter_parts, k0 = piece % plan.filter_parts * plan.part_blocks;
     index_t blocks = plan.filter_blocks - k0;
     if (blocks > plan.part_blocks) blocks = plan.part_blocks;
@@ -300,7 +305,7 @@ inline void run_weight_gradients(const ConvGeometry& given, const bfloat16* give
           pack_images<false>(x + image * x_image + h0 * g.width * x_pixel, images, x_image, (h1 - h0) * g.width,
                              x_pixel, g.channels, right + n * (h1 - h0) * g.width * plan.channel_blocks * tile_values);
         }
-        add_tile_strip(g, plan, count, i0, i1, h0, h1, blocks, left, right, scratch.ones, sums,
+        add_tile_strip(products, g, plan, count, i0, i1, h0, h1, blocks, left, right, scratch.ones, sums,
                        dw != nullptr ? dw + k0 * 16 * g.channels : nullptr, first == begin && i0 == 0);
       }
   });

@@ -18,6 +18,7 @@ constexpr bool few_registers = false;
 
 #include "mien/kernels/float_blocks.inc"
 
+template <bool Rounds>
 inline const BlockKernels<float>& float_blocks() {
   static constexpr BlockKernels<float> table{lanes,
                                              2,
@@ -28,7 +29,8 @@ inline const BlockKernels<float>& float_blocks() {
                                               {weights<6, 4>, weights<4, 4>, weights<1, 4>}},
                                              {6, 4, 1},
                                              {window<12, 1>, window<8, 2>, window<6, 4>},
-                                             dots};
+                                             dots,
+                                             Rounds};
   return table;
 }
 
