@@ -4,7 +4,7 @@
 //   conv2d_bench [--benchmark_filter=fp32/forward] [--benchmark_format=json] [--threads=N]
 //
 // Counters: GFLOP/s of mien and of the peer (padding counted as work, median over the turns), and their ratio; with one
-// thread and no AMX also `products`, the share of mien's time that its multiplications alone would take, at the speed
+// thread and no products in bfloat16 also `products`, the share of mien's time that its multiplications alone would take, at the speed
 // of the register block on data in the first cache: what is missing to 1 are transformations and waiting for memory.
 // Times are of one thread's processor time, or of the wall clock with more threads than one.
 #include <Eigen/Core>
@@ -69,7 +69,7 @@ void convolution(benchmark::State& state, const Case& shape, ConvPass pass, cons
   Sgemm peer(g);
   take_turns(
       state, gflop(g), threads.count() > 1, [&] { ours.run(pass); }, [&] { peer.run(); });
-  if (threads.count() > 1 || (std::is_same_v<T, bfloat16> && cpu_isa() >= Isa::amx)) return;
+  if (threads.count() > 1 || (std::is_same_v<T, bfloat16> && cpu_isa() >= Isa::avx512_bf16)) return;
   const double taken = 2e-9 * g.multiply_adds() / state.counters["GFLOP/s"].value;
   state.counters["products"] = products(g, pass) * block_seconds() / taken;
 }
