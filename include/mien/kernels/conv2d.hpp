@@ -7,6 +7,7 @@
 #include "mien/core/cpu.hpp"
 #include "mien/core/threads.hpp"
 #include "mien/kernels/amx/correlate.hpp"
+#include "mien/kernels/amx/gray_gradients.hpp"
 #include "mien/kernels/amx/weight_gradients.hpp"
 #include "mien/kernels/avx2/float_blocks.hpp"
 #include "mien/kernels/avx512/float_blocks.hpp"
@@ -66,6 +67,9 @@ inline std::optional<Products> gradient_products(const ConvGeometry& g, Isa isa)
   if (isa >= Isa::amx) return Products::tiles;
   return dots_serve(forward_correlation(g)) ? Products::dots : std::optional<Products>();
 }
+inline bool takes_gray_dots(const ConvGeometry& g, Isa isa) {
+  return isa == Isa::avx512_bf16 && amx::has_gray_gradients(g);
+}
 #endif
 
 }  // namespace detail
@@ -78,6 +82,7 @@ MIEN_COLD std::size_t conv2d_scratch_bytes(ConvPass pass, const ConvGeometry& g,
 #if MIEN_HAS_X86_KERNELS
   if constexpr (std::is_same_v<T, bfloat16>) {
     if (pass == ConvPass::backward_weights) {
+      if (detail::takes_gray_dots(g, isa)) return detail::amx::GrayGradientScratch(g, threads, nullptr).bytes;
       if (detail::gradient_products(g, isa)) return detail::amx::weight_gradients_scratch_bytes(g, threads);
     } else {
       const auto c = pass == ConvPass::forward ? detail::forward_correlation(g) : detail::backward_correlation(g);
@@ -184,6 +189,7 @@ void conv2d_backward_weights(const ConvGeometry& g, const T* x, const T* dy, P* 
                              const Threads& threads, Isa isa = cpu_isa()) {
 #if MIEN_HAS_X86_KERNELS
   if constexpr (std::is_same_v<T, bfloat16>) {
+    if (detail::takes_gray_dots(g, isa)) return detail::amx::run_gray_gradients(g, x, dy, dw, dbias, scratch, threads);
     if (const auto products = detail::gradient_products(g, isa))
       return detail::amx::run_weight_gradients(g, *products, x, dy, dw, dbias, scratch, threads);
   }
