@@ -8,6 +8,7 @@
 #include <unistd.h>
 #endif
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <fstream>
@@ -31,6 +32,29 @@ TEST_CASE("threads: every index once, for any number of threads and pieces") {
       bool once = true;
       for (const auto& c : calls) once = once && c == 1;
       CHECK(once);
+    }
+  }
+}
+
+TEST_CASE("threads: who works is one of as many as are needed, and each does one thing at a time") {
+  for (int count : {1, 2, 5}) {
+    const Threads threads(count);
+    for (index_t n : {1, 2, 3, 7, 200}) {
+      const int workers = Threads::workers(count, n);
+      CHECK(workers == std::min(count, static_cast<int>(n)));
+      std::vector<std::atomic<int>> busy(static_cast<std::size_t>(workers));
+      std::atomic<bool> alone{true};
+      for (int round = 0; round < 50; ++round) {
+        threads.parallel_for(n, [&](index_t, int worker) {
+          if (worker < 0 || worker >= workers || busy[static_cast<std::size_t>(worker)].exchange(1) != 0) {
+            alone = false;
+          } else {
+            std::this_thread::yield();
+            busy[static_cast<std::size_t>(worker)] = 0;
+          }
+        });
+      }
+      CHECK(alone);
     }
   }
 }

@@ -15,10 +15,13 @@ namespace mien {
 /// moment. The caller takes pieces itself and waits only for workers that have one: on a busy machine, or after a long
 /// pause, it goes on without those that are late.
 ///
-/// `parallel_for(n, f)` calls `f(i)` once for every i in [0, n) and returns when all are done. Each worker begins with
-/// a range of its own, in ascending order, and then helps the others. So which worker takes which i is not determined,
-/// and results are bit-identical for any thread count as long as `f(i)` writes only what belongs to i: callers cut work
-/// into pieces that do not depend on the thread count and reduce the pieces in order.
+/// `parallel_for(n, f)` calls `f(i)`, or `f(i, worker)`, once for every i in [0, n) and returns when all are done. Each
+/// worker begins with a range of its own, in ascending order, and then helps the others. So which worker takes which i
+/// is not determined, and results are bit-identical for any thread count as long as `f(i)` writes only what belongs to
+/// i: callers cut work into pieces that do not depend on the thread count and reduce the pieces in order.
+///
+/// `worker` is in [0, workers(count(), n)), and no two calls with the same one run at once: it tells which buffer to
+/// use, the same for a thread in every loop, so that buffers stay in the caches of its core.
 ///
 /// On x86-64, `f` reads and writes subnormal numbers as zeros, in the calling thread too: they slow training up to
 /// threefold. Its floating-point environment is as before when parallel_for returns.
@@ -35,17 +38,27 @@ class Threads {
   Threads& operator=(const Threads&) = delete;
 
   int count() const { return count_; }
+  /// How many of `count` workers take part in a parallel_for of n.
+  static constexpr int workers(int count, index_t n) { return n < count ? static_cast<int>(n > 1 ? n : 1) : count; }
 
   template <class F>
   void parallel_for(index_t n, F&& f) const {
     using Function = std::remove_reference_t<F>;
     run(
-        n, [](void* object, index_t i) { (*static_cast<Function*>(object))(i); },
+        n,
+        [](void* object, index_t i, int worker) {
+          if constexpr (std::is_invocable_v<Function&, index_t, int>) {
+            (*static_cast<Function*>(object))(i, worker);
+          } else {
+            (void)worker;
+            (*static_cast<Function*>(object))(i);
+          }
+        },
         const_cast<std::remove_const_t<Function>*>(std::addressof(f)));
   }
 
  private:
-  using Call = void (*)(void*, index_t);
+  using Call = void (*)(void*, index_t, int);
   void run(index_t n, Call call, void* object) const;
 
   int count_ = 1;

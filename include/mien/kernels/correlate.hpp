@@ -34,9 +34,9 @@ struct CorrelationScratch {
     packed =
         carver.take<std::byte>(plan.packs_pieces ? 0 : static_cast<index_t>(PanelWeights<T>(c, plan, nullptr).bytes));
     panel_size = plan.packs_pieces ? c.depth * BlockKernels<T>::max_panel : 0;
-    slots = Slots(carver, threads,
-                  by_images.fits ? by_images.pieces * by_images.panel_pieces : plan.pieces * plan.panel_pieces);
-    panels = carver.take<T>(panel_size * slots.count);
+    workers = Threads::workers(
+        threads, by_images.fits ? by_images.pieces * by_images.panel_pieces : plan.pieces * plan.panel_pieces);
+    panels = carver.take<T>(panel_size * workers);
     index_t pixels = plan.pixels;  // of a piece
     copy_size = plan.copied_values + 16;
     table_size = plan.pixels + BlockKernels<T>::max_pixels;
@@ -46,13 +46,13 @@ struct CorrelationScratch {
       table_size = by_images.images + BlockKernels<T>::max_pixels;
     }
     stage_size = (pixels + BlockKernels<T>::max_pixels) * BlockKernels<T>::max_panel;
-    copy = carver.take<T>(copy_size * slots.count);
-    stage = carver.take<T>(stage_size * slots.count);
-    table = carver.take<const T*>(table_size * slots.count);
+    copy = carver.take<T>(copy_size * workers);
+    stage = carver.take<T>(stage_size * workers);
+    table = carver.take<const T*>(table_size * workers);
     bytes = carver.used();
   }
   std::byte* packed;
-  Slots slots;
+  int workers;  // each with buffers of its own
   T *panels, *copy, *stage;
   const T** table;
   index_t panel_size, copy_size, stage_size, table_size;
@@ -86,7 +86,6 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
   const CorrelationPlan<S, T> plan(c, kernels);
   const ImagesPlan<S, T> by_images(c, kernels);
   const CorrelationScratch<S, T> scratch(c, plan, by_images, threads.count(), memory);
-  scratch.slots.clear();
   const index_t full = kernels.lanes << kernels.widest, inner = c.depth * c.taps();
 
   const PanelWeights<T> panels(c, plan, packed.memory != nullptr ? packed.memory : scratch.packed);
@@ -106,12 +105,11 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
   const index_t image = c.place.height * c.place.width * c.place.channels;
   const index_t pieces = by_images.fits ? by_images.pieces : plan.pieces;
   const index_t panel_pieces = by_images.fits ? by_images.panel_pieces : plan.panel_pieces;
-  threads.parallel_for(pieces * panel_pieces, [&](index_t piece) {
-    const Slot slot(scratch.slots);
+  threads.parallel_for(pieces * panel_pieces, [&](index_t piece, int worker) {
     const index_t part = piece % panel_pieces, chunk = piece / panel_pieces;
-    const T** table = scratch.table + slot.index() * scratch.table_size;
-    T* copy = scratch.copy + slot.index() * scratch.copy_size;
-    T* stage = scratch.stage + slot.index() * scratch.stage_size;
+    const T** table = scratch.table + worker * scratch.table_size;
+    T* copy = scratch.copy + worker * scratch.copy_size;
+    T* stage = scratch.stage + worker * scratch.stage_size;
     // The piece: output pixels from (n0, i0, 0) on, `count` images or pixels whose beginnings stand in the table.
     index_t n0, i0 = 0, count = 0, pitch = c.place.width * c.place.channels, pixels_each = 1;
     if (by_images.fits) {
@@ -159,7 +157,7 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
       for (index_t k = 0; bias != nullptr && k < valid; ++k) start[k] = T(bias[group * c.outputs + first + k]);
       const T* weights = all_weights + group * plan.panel_values + first * inner;
       if (packs_pieces) {
-        T* packed_here = scratch.panels + slot.index() * scratch.panel_size;
+        T* packed_here = scratch.panels + worker * scratch.panel_size;
         pack_weights<S>(c.layout, w + group * c.group_weights, first, valid, c.depth, panel, false, packed_here);
         weights = packed_here;
       }

@@ -32,19 +32,19 @@ struct FewScratch {
     Carver carver(base);
     // Rounded at a time: about half a megabyte, which stays in the second cache, and four rows before dot products.
     rows = same || most_rows * c.depth <= 1 << 17 ? most_rows : most_rows / 2;
-    slots = Slots(carver, threads, (c.outputs + rows - 1) / rows);
+    workers = Threads::workers(threads, (c.outputs + rows - 1) / rows);
     const bool dots = takes_dots(c, kernels);
     const index_t panel = BlockKernels<T>::max_panel, lanes = kernels.lanes;
     const index_t pixels = dots ? (same ? 0 : c.out_height) : (c.out_height + 2 * panel) / lanes * lanes;
     packed = carver.take<T>(pixels * c.depth);
-    stage = carver.take<T>(dots ? 0 : rows * panel * slots.count);
+    stage = carver.take<T>(dots ? 0 : rows * panel * workers);
     rounded_rows = same ? 0 : dots ? 4 : rows;
-    rounded = carver.take<T>(rounded_rows * c.depth * slots.count);
-    finished = carver.take<T>(same || dots ? 0 : rows * panel * slots.count);
+    rounded = carver.take<T>(rounded_rows * c.depth * workers);
+    finished = carver.take<T>(same || dots ? 0 : rows * panel * workers);
     bytes = carver.used();
   }
   index_t rows;  // outputs of a piece
-  Slots slots;
+  int workers;   // each with buffers of its own
   T *packed, *stage;
   index_t rounded_rows;
   T *rounded, *finished;  // weights and results of a piece, where y is of another type
@@ -75,7 +75,6 @@ void correlate_few(const Correlation& c, const BlockKernels<T>& kernels, const S
                    std::byte* memory, const Threads& threads, const PackedWeights& kept, const Epilogue<T>& epilogue) {
   using Scratch = FewScratch<S, T>;
   const Scratch scratch(c, kernels, threads.count(), memory);
-  scratch.slots.clear();
   const index_t pixels = c.out_height, rows = scratch.rows, pieces = (c.outputs + rows - 1) / rows;
   if (takes_dots(c, kernels)) {
     const T* values;
@@ -85,14 +84,13 @@ void correlate_few(const Correlation& c, const BlockKernels<T>& kernels, const S
       copy_values(x, pixels * c.depth, scratch.packed);
       values = scratch.packed;
     }
-    threads.parallel_for(pieces, [&](index_t piece) {
-      const Slot slot(scratch.slots);
+    threads.parallel_for(pieces, [&](index_t piece, int worker) {
       const index_t step = Scratch::same ? rows : scratch.rounded_rows;
       const index_t end = (piece + 1) * rows < c.outputs ? (piece + 1) * rows : c.outputs;
       for (index_t k0 = piece * rows; k0 < end; k0 += step) {
         const index_t count = end - k0 < step ? end - k0 : step;
         const T* weights = weight_rows<S>(w, kept, k0 * c.depth, count * c.depth,
-                                          scratch.rounded + slot.index() * scratch.rounded_rows * c.depth);
+                                          scratch.rounded + worker * scratch.rounded_rows * c.depth);
         for (index_t n = 0; n < pixels; ++n) {
           T results[Scratch::most_rows];
           kernels.dots(weights, c.depth, count, values + n * c.depth, c.depth, results);
@@ -116,12 +114,11 @@ void correlate_few(const Correlation& c, const BlockKernels<T>& kernels, const S
         for (index_t n = 0; n < panel; ++n) to[i * panel + n] = n0 + n < pixels ? T(x[(n0 + n) * c.depth + i]) : T{0};
     }
   });
-  threads.parallel_for(pieces, [&](index_t piece) {
-    const Slot slot(scratch.slots);
-    T* stage = scratch.stage + slot.index() * rows * BlockKernels<T>::max_panel;
+  threads.parallel_for(pieces, [&](index_t piece, int worker) {
+    T* stage = scratch.stage + worker * rows * BlockKernels<T>::max_panel;
     const index_t k0 = piece * rows, count = c.outputs - k0 < rows ? c.outputs - k0 : rows;
     const T* weights = weight_rows<S>(w, kept, k0 * c.depth, count * c.depth,
-                                      scratch.rounded + slot.index() * scratch.rounded_rows * c.depth);
+                                      scratch.rounded + worker * scratch.rounded_rows * c.depth);
     const T* table[Scratch::most_rows + BlockKernels<T>::max_pixels];
     for (index_t k = 0; k < rows + BlockKernels<T>::max_pixels; ++k)
       table[k] = weights + (k < count ? k : count - 1) * c.depth;
@@ -136,7 +133,7 @@ void correlate_few(const Correlation& c, const BlockKernels<T>& kernels, const S
       if constexpr (Scratch::same) {
         results = out;
       } else {
-        results = scratch.finished + slot.index() * rows * BlockKernels<T>::max_panel;
+        results = scratch.finished + worker * rows * BlockKernels<T>::max_panel;
         pitch = count;
       }
       for (index_t n = 0; n < valid; ++n)

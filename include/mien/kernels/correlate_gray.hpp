@@ -35,14 +35,14 @@ template <class S, class T>
 struct GrayScratch {
   GrayScratch(const Correlation& c, const GrayPlan<T>& plan, int threads, std::byte* base) {
     Carver carver(base);
-    slots = Slots(carver, threads, c.batch * plan.row_pieces);
+    workers = Threads::workers(threads, c.batch * plan.row_pieces);
     weights = carver.take<T>(9 * c.outputs);
-    copy = carver.take<T>(plan.copy_size * slots.count);
+    copy = carver.take<T>(plan.copy_size * workers);
     stage_size = std::is_same_v<S, T> ? 0 : c.out_width * BlockKernels<T>::max_panel;
-    stage = carver.take<T>(stage_size * slots.count);
+    stage = carver.take<T>(stage_size * workers);
     bytes = carver.used();
   }
-  Slots slots;
+  int workers;  // each with buffers of its own
   T *weights, *copy, *stage;
   index_t stage_size;
   std::size_t bytes;
@@ -54,7 +54,6 @@ bool correlate_gray(const Correlation& c, const GrayPlan<T>& plan, const BlockKe
                     const T* w, const T* bias, S* y, std::byte* memory, const Threads& threads,
                     const Epilogue<T>& epilogue) {
   const GrayScratch<S, T> scratch(c, plan, threads.count(), memory);
-  scratch.slots.clear();
   for (index_t first = 0; first < c.outputs;) {
     const index_t panel = kernels.lanes << panel_index(kernels, c.outputs - first);
     if (!pack_weights<S>(c.layout, w, first, panel, 1, panel, !c.place.is_identity(), scratch.weights + 9 * first))
@@ -62,9 +61,8 @@ bool correlate_gray(const Correlation& c, const GrayPlan<T>& plan, const BlockKe
     first += panel;
   }
   const index_t width = c.place.padded_width;
-  threads.parallel_for(c.batch * plan.row_pieces, [&](index_t piece) {
-    const Slot slot(scratch.slots);
-    T* copy = scratch.copy + slot.index() * plan.copy_size;
+  threads.parallel_for(c.batch * plan.row_pieces, [&](index_t piece, int worker) {
+    T* copy = scratch.copy + worker * plan.copy_size;
     const index_t n = piece / plan.row_pieces, i0 = piece % plan.row_pieces * plan.rows;
     const index_t i1 = i0 + plan.rows < c.out_height ? i0 + plan.rows : c.out_height;
     copy_padded(c.place, x + n * c.place.height * c.place.width, i0, i1 + 2, copy);
@@ -82,7 +80,7 @@ bool correlate_gray(const Correlation& c, const GrayPlan<T>& plan, const BlockKe
         if constexpr (std::is_same_v<S, T>) {
           run(to, c.outputs);
         } else {
-          T* sums = scratch.stage + slot.index() * scratch.stage_size;
+          T* sums = scratch.stage + worker * scratch.stage_size;
           run(sums, panel);
           copy_rows(sums, panel, c.out_width, panel, to, c.outputs);
         }

@@ -48,16 +48,16 @@ template <class S, class T>
 struct GradientScratch {
   GradientScratch(const ConvGeometry& g, const GradientPlan<S, T>& plan, int threads, std::byte* base) {
     Carver carver(base);
-    slots = Slots(carver, threads, plan.parts * plan.panels * g.groups);
+    workers = Threads::workers(threads, plan.parts * plan.panels * g.groups);
     part_values = plan.panel_width * g.groups * (plan.inner + 1);
     sums = carver.take<T>(part_values * plan.parts);
     dy_size = plan.pixels * BlockKernels<T>::max_panel;
-    dy = carver.take<T>(dy_size * slots.count);
+    dy = carver.take<T>(dy_size * workers);
     x_size = (plan.x_values + 15) / 16 * 16;
-    x = carver.take<T>(x_size * slots.count);
+    x = carver.take<T>(x_size * workers);
     bytes = carver.used();
   }
-  Slots slots;
+  int workers;  // each with buffers of its own
   index_t part_values, dy_size, x_size;
   T *sums, *dy, *x;
   std::size_t bytes;
@@ -128,14 +128,12 @@ void run_weight_gradients(const ConvGeometry& g, const BlockKernels<T>& kernels,
                           P* dbias, std::byte* memory, const Threads& threads) {
   const GradientPlan<S, T> plan(g, kernels);
   const GradientScratch<S, T> scratch(g, plan, threads.count(), memory);
-  scratch.slots.clear();
   const index_t oh = g.out_height(), ow = g.out_width(), cg = g.channels / g.groups, kg = g.filters / g.groups;
   const index_t all_panels = plan.panels * g.groups, full = kernels.lanes << kernels.widest,
                 taps = g.kernel_h * g.kernel_w;
   const index_t image = g.height * g.width * g.channels;
 
-  threads.parallel_for(plan.parts * all_panels, [&](index_t piece) {
-    const Slot slot(scratch.slots);
+  threads.parallel_for(plan.parts * all_panels, [&](index_t piece, int worker) {
     const index_t part = piece / all_panels, group = piece % all_panels / plan.panels;
     const index_t k0 = piece % plan.panels * full, left = kg - k0;
     const int index = panel_index(kernels, left);
@@ -152,7 +150,7 @@ void run_weight_gradients(const ConvGeometry& g, const BlockKernels<T>& kernels,
         index_t dy_pitch = g.filters;
         if constexpr (std::is_same_v<S, T>) dy_strip = dy_from;
         if (!std::is_same_v<S, T> || valid < panel) {
-          T* to = scratch.dy + slot.index() * scratch.dy_size;
+          T* to = scratch.dy + worker * scratch.dy_size;
           dy_strip = to;
           dy_pitch = panel;
           const index_t pixels = count * (last - i) * ow;
@@ -172,7 +170,7 @@ void run_weight_gradients(const ConvGeometry& g, const BlockKernels<T>& kernels,
             if (x_first < 0) x_first = 0;
             if (x_last > g.height) x_last = g.height;
           }
-          T* to = scratch.x + slot.index() * scratch.x_size;
+          T* to = scratch.x + worker * scratch.x_size;
           x_strip = to;
           if (x_last > x_first) {
             copy_values(x + n * image + x_first * g.width * g.channels,

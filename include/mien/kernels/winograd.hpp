@@ -106,16 +106,16 @@ template <class S>
 struct WinogradScratch {
   WinogradScratch(const Correlation& c, const WinogradPlan& plan, int threads, std::byte* base) {
     Carver carver(base);
-    slots = Slots(carver, threads, plan.pieces);
+    workers = Threads::workers(threads, plan.pieces);
     finite = carver.take<bool>(plan.pieces + c.depth);
     zeros = carver.take<S>(c.depth);
     bias = carver.take<float>(plan.outputs);
     packed = carver.take<std::byte>(static_cast<index_t>(WinogradWeights(plan, nullptr).bytes));
-    planes = carver.take<float>((plan.elements + 1) * plan.plane * slots.count);
-    table = carver.take<const float*>((plan.piece_tiles + BlockKernels<float>::max_pixels) * slots.count);
+    planes = carver.take<float>((plan.elements + 1) * plan.plane * workers);
+    table = carver.take<const float*>((plan.piece_tiles + BlockKernels<float>::max_pixels) * workers);
     bytes = carver.used();
   }
-  Slots slots;
+  int workers;  // each with buffers of its own
   bool* finite;
   S* zeros;
   float *bias, *planes;
@@ -292,7 +292,6 @@ bool run_winograd(const Correlation& c, const WinogradPlan& plan, const BlockKer
                   const float* w, const float* bias, S* y, std::byte* memory, const Threads& threads,
                   PackedWeights packed, const Epilogue<float>& epilogue) {
   const WinogradScratch<S> scratch(c, plan, threads.count(), memory);
-  scratch.slots.clear();
   for (index_t k = 0; k < plan.outputs; ++k) scratch.bias[k] = bias != nullptr && k < c.outputs ? bias[k] : 0.0f;
   for (index_t k = 0; k < c.depth; ++k) scratch.zeros[k] = S(0.0f);
 
@@ -311,13 +310,12 @@ bool run_winograd(const Correlation& c, const WinogradPlan& plan, const BlockKer
   }
   if (!*transformed.finite) return false;
 
-  threads.parallel_for(plan.pieces, [&](index_t piece) {
-    const Slot slot(scratch.slots);
+  threads.parallel_for(plan.pieces, [&](index_t piece, int worker) {
     // The products of an element are written over the input of the element before, which nobody needs any more and the
     // caches hold.
-    float* output = scratch.planes + slot.index() * (plan.elements + 1) * plan.plane;
+    float* output = scratch.planes + worker * (plan.elements + 1) * plan.plane;
     float* input = output + plan.plane;
-    const float** table = scratch.table + slot.index() * (plan.piece_tiles + BlockKernels<float>::max_pixels);
+    const float** table = scratch.table + worker * (plan.piece_tiles + BlockKernels<float>::max_pixels);
     const index_t first = plan.first_tile(piece), count = plan.first_tile(piece + 1) - first;
     const Placement& p = c.place;
     const index_t per_image = plan.tile_rows * plan.tile_columns;

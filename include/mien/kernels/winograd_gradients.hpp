@@ -57,15 +57,15 @@ template <class S>
 struct WinogradGradientScratch {
   WinogradGradientScratch(const ConvGeometry& g, const WinogradGradientPlan& plan, int threads, std::byte* base) {
     Carver carver(base);
-    slots = Slots(carver, threads, plan.parts * plan.groups);
+    workers = Threads::workers(threads, plan.parts * plan.groups);
     finite = carver.take<bool>(g.channels);
     zeros = carver.take<S>(g.channels > g.filters ? g.channels : g.filters);
     sums = carver.take<float>(plan.part_values * plan.parts);
-    x = carver.take<float>(plan.forward.elements * plan.x_plane * slots.count);
-    dy = carver.take<float>(plan.forward.elements * plan.dy_plane * slots.count);
+    x = carver.take<float>(plan.forward.elements * plan.x_plane * workers);
+    dy = carver.take<float>(plan.forward.elements * plan.dy_plane * workers);
     bytes = carver.used();
   }
-  Slots slots;
+  int workers;  // each with buffers of its own
   bool* finite;
   S* zeros;
   float *sums, *x, *dy;
@@ -141,18 +141,16 @@ bool run_winograd_gradients(const ConvGeometry& g, const WinogradGradientPlan& p
                             const S* x, const S* dy, float* dw, float* dbias, std::byte* memory,
                             const Threads& threads) {
   const WinogradGradientScratch<S> scratch(g, plan, threads.count(), memory);
-  scratch.slots.clear();
   const index_t channels = g.channels, filters = g.filters, oh = g.out_height(), ow = g.out_width();
   for (index_t k = 0; k < (channels > filters ? channels : filters); ++k) scratch.zeros[k] = S(0.0f);
   const index_t columns = plan.forward.tile_columns, per_image = plan.forward.tile_rows * columns;
 
-  threads.parallel_for(plan.parts * plan.groups, [&](index_t task) {
+  threads.parallel_for(plan.parts * plan.groups, [&](index_t task, int worker) {
     const index_t part = task / plan.groups, first_filter = task % plan.groups * plan.group_filters;
     const index_t last_filter =
         filters - first_filter < plan.group_filters ? filters : first_filter + plan.group_filters;
-    const Slot slot(scratch.slots);
-    float* v = scratch.x + slot.index() * plan.forward.elements * plan.x_plane;
-    float* d = scratch.dy + slot.index() * plan.forward.elements * plan.dy_plane;
+    float* v = scratch.x + worker * plan.forward.elements * plan.x_plane;
+    float* d = scratch.dy + worker * plan.forward.elements * plan.dy_plane;
     float* sums = scratch.sums + part * plan.part_values;
     float* bias = sums + plan.forward.elements * plan.sums_plane;
     for (index_t k = first_filter; k < last_filter; ++k) bias[k] = 0.0f;

@@ -64,6 +64,7 @@ struct Threads::Pool {
   bool patient = false;
   Call call = nullptr;
   void* object = nullptr;
+  std::size_t taking_part = 0;  // workers, the first ones
   /// The pieces that one worker begins with; who has none left helps another. Neighbours share what they read, and in
   /// the next loop find in their caches what they wrote in this one.
   struct Range {
@@ -95,28 +96,31 @@ struct Threads::Pool {
   }
 
   void share_out(index_t n) {
-    const auto count = static_cast<index_t>(ranges.size());
+    const index_t count = Threads::workers(static_cast<int>(ranges.size()), n);
+    taking_part = static_cast<std::size_t>(count);
     index_t begin = 0, more = n % count;
-    for (Range& range : ranges) {
-      range.next.store(begin, std::memory_order_relaxed);
-      range.end = begin += n / count + (more-- > 0 ? 1 : 0);
+    for (std::size_t i = 0; i < taking_part; ++i) {
+      ranges[i].next.store(begin, std::memory_order_relaxed);
+      ranges[i].end = begin += n / count + (more-- > 0 ? 1 : 0);
     }
   }
 
   void work(std::size_t worker) {
-    for (std::size_t left = ranges.size(); left > 0; --left, worker = worker > 0 ? worker - 1 : ranges.size() - 1) {
+    if (worker >= taking_part) return;
+    const int index = static_cast<int>(worker);
+    for (std::size_t left = taking_part; left > 0; --left, worker = worker > 0 ? worker - 1 : taking_part - 1) {
       Range& range = ranges[worker];
       for (index_t i = range.next.fetch_add(1); i < range.end; i = range.next.fetch_add(1)) {
 #if MIEN_HAS_EXCEPTIONS
         try {
-          call(object, i);
+          call(object, i, index);
         } catch (...) {
           const std::lock_guard lock(mutex);
           if (!error) error = std::current_exception();
-          for (Range& rest : ranges) rest.next.store(rest.end);
+          for (std::size_t k = 0; k < taking_part; ++k) ranges[k].next.store(ranges[k].end);
         }
 #else
-        call(object, i);
+        call(object, i, index);
 #endif
       }
     }
@@ -162,7 +166,7 @@ MIEN_COLD MIEN_BODY Threads::~Threads() {
 MIEN_BODY void Threads::run(index_t n, Call call, void* object) const {
   const detail::FlushSubnormals flush;
   if (!pool_ || n < 2 || pool_->busy.exchange(true)) {
-    for (index_t i = 0; i < n; ++i) call(object, i);
+    for (index_t i = 0; i < n; ++i) call(object, i, 0);
     return;
   }
   Pool& pool = *pool_;
@@ -185,7 +189,7 @@ MIEN_COLD MIEN_BODY Threads::Threads(int) {}
 MIEN_COLD MIEN_BODY Threads::~Threads() {}
 MIEN_BODY void Threads::run(index_t n, Call call, void* object) const {
   const detail::FlushSubnormals flush;
-  for (index_t i = 0; i < n; ++i) call(object, i);
+  for (index_t i = 0; i < n; ++i) call(object, i, 0);
 }
 
 #endif

@@ -43,7 +43,6 @@ inline bool run_correlation(Correlation c, Products products, const bfloat16* x,
   flatten_pixels(c);
   const TilePlan plan(c, products);
   const TileScratch scratch(c, plan, threads.count(), memory);
-  scratch.slots.clear();
 
   const TileWeights weights(c, plan, packed.memory != nullptr ? packed.memory : scratch.packed);
   if (!packed.ready) pack_tile_weights(c, plan, w, weights, threads);
@@ -53,8 +52,7 @@ inline bool run_correlation(Correlation c, Products products, const bfloat16* x,
     if (!c.place.is_identity() && !(sum == 0.0F)) return false;
   }
 
-  threads.parallel_for(plan.pieces * plan.block_pieces, [&](index_t piece) {
-    const Slot slot(scratch.slots);
+  threads.parallel_for(plan.pieces * plan.block_pieces, [&](index_t piece, int worker) {
     const TileScope tiles(products);
     const index_t part = piece % plan.block_pieces, chunk = piece / plan.block_pieces;
     const index_t n0 = chunk / plan.row_pieces * plan.images, i0 = chunk % plan.row_pieces * plan.rows;
@@ -73,8 +71,8 @@ inline bool run_correlation(Correlation c, Products products, const bfloat16* x,
               i1,
               plan.blocks * part / plan.block_pieces,
               plan.blocks * (part + 1) / plan.block_pieces,
-              scratch.copy + slot.index() * scratch.copy_size,
-              scratch.segments + slot.index() * scratch.segment_size}
+              scratch.copy + worker * scratch.copy_size,
+              scratch.segments + worker * scratch.segment_size}
         .run();
   });
   return true;

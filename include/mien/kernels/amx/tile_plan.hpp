@@ -149,15 +149,15 @@ struct TileScratch {
   TileScratch(const Correlation& c, const TilePlan& plan, int threads, std::byte* base) {
     Carver carver(base);
     packed = carver.take<std::byte>(static_cast<index_t>(TileWeights(c, plan, nullptr).bytes));
-    slots = Slots(carver, threads, plan.pieces * plan.block_pieces);
+    workers = Threads::workers(threads, plan.pieces * plan.block_pieces);
     copy_size = (plan.copied + 31) / 32 * 32;
-    copy = carver.take<bfloat16>(copy_size * slots.count);
+    copy = carver.take<bfloat16>(copy_size * workers);
     segment_size = c.taps();
-    segments = carver.take<TileSegment>(segment_size * slots.count);
+    segments = carver.take<TileSegment>(segment_size * workers);
     bytes = carver.used();
   }
   std::byte* packed;
-  Slots slots;
+  int workers;  // each with buffers of its own
   bfloat16* copy;
   TileSegment* segments;
   index_t copy_size, segment_size;

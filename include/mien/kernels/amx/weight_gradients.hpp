@@ -48,17 +48,15 @@ struct GatheredWindows {
       : place(forward_correlation(g).place),
         padded_size((place.padded_height * place.padded_width + 64 + 31) / 32 * 32) {
     Carver carver(base);
-    slots = Slots(carver, threads, g.batch);
-    padded = carver.take<bfloat16>(padded_size * slots.count);
+    workers = Threads::workers(threads, g.batch);
+    padded = carver.take<bfloat16>(padded_size * workers);
     windows = carver.take<bfloat16>(g.batch * g.out_height() * g.out_width() * pitch);
     bytes = carver.used();
   }
   void fill(const ConvGeometry& g, const bfloat16* x, const Threads& threads) const {
-    slots.clear();
     const index_t oh = g.out_height(), ow = g.out_width();
-    threads.parallel_for(g.batch, [&](index_t n) {
-      const Slot slot(slots);
-      bfloat16* image = padded + slot.index() * padded_size;
+    threads.parallel_for(g.batch, [&](index_t n, int worker) {
+      bfloat16* image = padded + worker * padded_size;
       copy_padded(place, x + n * g.height * g.width, 0, place.padded_height, image);
       for (index_t i = 0; i < oh; ++i)
         copy_windows(image + i * g.stride_h * place.padded_width, ow, g.stride_w, g.kernel_h, g.kernel_w,
@@ -67,7 +65,7 @@ struct GatheredWindows {
   }
   Placement place;
   index_t padded_size;
-  Slots slots;
+  int workers;  // each with buffers of its own
   bfloat16 *padded, *windows;
   std::size_t bytes;
 };
@@ -133,14 +131,14 @@ struct TileGradientPlan {
 struct TileGradientScratch {
   TileGradientScratch(const TileGradientPlan& plan, int threads, std::byte* base) {
     Carver carver(base);
-    slots = Slots(carver, threads, plan.parts * plan.filter_parts);
+    workers = Threads::workers(threads, plan.parts * plan.filter_parts);
     sums = carver.take<float>(plan.parts * plan.part_values);
-    left = carver.take<bfloat16>(plan.left_values * slots.count);
-    right = carver.take<bfloat16>(plan.right_values * slots.count);
+    left = carver.take<bfloat16>(plan.left_values * workers);
+    right = carver.take<bfloat16>(plan.right_values * workers);
     ones = carver.take<bfloat16>(tile_values);
     bytes = carver.used();
   }
-  Slots slots;
+  int workers;  // each with buffers of its own
   float* sums;
   bfloat16 *left, *right, *ones;
   std::size_t bytes;
@@ -270,14 +268,12 @@ inline void run_weight_gradients(const ConvGeometry& given, Products products, c
   pixels_as_images(g);
   const TileGradientPlan plan(g);
   const TileGradientScratch scratch(plan, threads.count(), memory);
-  scratch.slots.clear();
   for (index_t i = 0; i < tile_values; ++i) scratch.ones[i] = bfloat16(1.0F);
   const index_t oh = g.out_height(), ow = g.out_width();
   const index_t x_image = g.height * g.width * x_pixel, dy_image = oh * ow * g.filters;
   const index_t pitch = plan.pitch;
 
-  threads.parallel_for(plan.parts * plan.filter_parts, [&](index_t piece) {
-    const Slot slot(scratch.slots);
+  threads.parallel_for(plan.parts * plan.filter_parts, [&](index_t piece, int worker) {
     const TileScope tiles(products);
     const index_t part = piece / plan.filter_parts, k0 = piece % plan.filter_parts * plan.part_blocks;
     index_t blocks = plan.filter_blocks - k0;
@@ -286,8 +282,8 @@ inline void run_weight_gradients(const ConvGeometry& given, Products products, c
     if (filters > blocks * 16) filters = blocks * 16;
     float* sums = scratch.sums + part * plan.part_values + k0 * pitch;
     std::memset(sums, 0, static_cast<std::size_t>(blocks * pitch) * sizeof(float));
-    bfloat16* left = scratch.left + slot.index() * plan.left_values;
-    bfloat16* right = scratch.right + slot.index() * plan.right_values;
+    bfloat16* left = scratch.left + worker * plan.left_values;
+    bfloat16* right = scratch.right + worker * plan.right_values;
     const index_t begin = plan.image_groups * part / plan.parts, end = plan.image_groups * (part + 1) / plan.parts;
     for (index_t first = begin; first < end; first += plan.groups)
       for (index_t i0 = 0; i0 < oh; i0 += plan.rows) {
