@@ -33,29 +33,24 @@ struct CorrelationScratch {
     Carver carver(base);
     packed =
         carver.take<std::byte>(plan.packs_pieces ? 0 : static_cast<index_t>(PanelWeights<T>(c, plan, nullptr).bytes));
-    panel_size = plan.packs_pieces ? c.depth * BlockKernels<T>::max_panel : 0;
-    workers = Threads::workers(
+    const int workers = Threads::workers(
         threads, by_images.fits ? by_images.pieces * by_images.panel_pieces : plan.pieces * plan.panel_pieces);
-    panels = carver.take<T>(panel_size * workers);
-    index_t pixels = plan.pixels;  // of a piece
-    copy_size = plan.copied_values + 16;
-    table_size = plan.pixels + BlockKernels<T>::max_pixels;
+    panels = carver.take_each<T>(plan.packs_pieces ? c.depth * BlockKernels<T>::max_panel : 0, workers);
+    index_t pixels = plan.pixels, copy_size = plan.copied_values + 16;  // of a piece
+    index_t table_size = plan.pixels + BlockKernels<T>::max_pixels;
     if (by_images.fits) {
       pixels = by_images.images * c.out_height * c.out_width;
       copy_size = std::is_same_v<S, T> ? 0 : by_images.images * by_images.image;
       table_size = by_images.images + BlockKernels<T>::max_pixels;
     }
-    stage_size = (pixels + BlockKernels<T>::max_pixels) * BlockKernels<T>::max_panel;
-    copy = carver.take<T>(copy_size * workers);
-    stage = carver.take<T>(stage_size * workers);
-    table = carver.take<const T*>(table_size * workers);
+    copy = carver.take_each<T>(copy_size, workers);
+    stage = carver.take_each<T>((pixels + BlockKernels<T>::max_pixels) * BlockKernels<T>::max_panel, workers);
+    table = carver.take_each<const T*>(table_size, workers);
     bytes = carver.used();
   }
   std::byte* packed;
-  int workers;  // each with buffers of its own
-  T *panels, *copy, *stage;
-  const T** table;
-  index_t panel_size, copy_size, stage_size, table_size;
+  WorkerBuffers<T> panels, copy, stage;
+  WorkerBuffers<const T*> table;
   std::size_t bytes;
 };
 
@@ -107,9 +102,9 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
   const index_t panel_pieces = by_images.fits ? by_images.panel_pieces : plan.panel_pieces;
   threads.parallel_for(pieces * panel_pieces, [&](index_t piece, int worker) {
     const index_t part = piece % panel_pieces, chunk = piece / panel_pieces;
-    const T** table = scratch.table + worker * scratch.table_size;
-    T* copy = scratch.copy + worker * scratch.copy_size;
-    T* stage = scratch.stage + worker * scratch.stage_size;
+    const T** table = scratch.table[worker];
+    T* copy = scratch.copy[worker];
+    T* stage = scratch.stage[worker];
     // The piece: output pixels from (n0, i0, 0) on, `count` images or pixels whose beginnings stand in the table.
     index_t n0, i0 = 0, count = 0, pitch = c.place.width * c.place.channels, pixels_each = 1;
     if (by_images.fits) {
@@ -157,7 +152,7 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
       for (index_t k = 0; bias != nullptr && k < valid; ++k) start[k] = T(bias[group * c.outputs + first + k]);
       const T* weights = all_weights + group * plan.panel_values + first * inner;
       if (packs_pieces) {
-        T* packed_here = scratch.panels + worker * scratch.panel_size;
+        T* packed_here = scratch.panels[worker];
         pack_weights<S>(c.layout, w + group * c.group_weights, first, valid, c.depth, panel, false, packed_here);
         weights = packed_here;
       }

@@ -32,22 +32,22 @@ struct FewScratch {
     Carver carver(base);
     // Rounded at a time: about half a megabyte, which stays in the second cache, and four rows before dot products.
     rows = same || most_rows * c.depth <= 1 << 17 ? most_rows : most_rows / 2;
-    workers = Threads::workers(threads, (c.outputs + rows - 1) / rows);
+    const int workers = Threads::workers(threads, (c.outputs + rows - 1) / rows);
     const bool dots = takes_dots(c, kernels);
     const index_t panel = BlockKernels<T>::max_panel, lanes = kernels.lanes;
     const index_t pixels = dots ? (same ? 0 : c.out_height) : (c.out_height + 2 * panel) / lanes * lanes;
     packed = carver.take<T>(pixels * c.depth);
-    stage = carver.take<T>(dots ? 0 : rows * panel * workers);
+    stage = carver.take_each<T>(dots ? 0 : rows * panel, workers);
     rounded_rows = same ? 0 : dots ? 4 : rows;
-    rounded = carver.take<T>(rounded_rows * c.depth * workers);
-    finished = carver.take<T>(same || dots ? 0 : rows * panel * workers);
+    rounded = carver.take_each<T>(rounded_rows * c.depth, workers);
+    finished = carver.take_each<T>(same || dots ? 0 : rows * panel, workers);
     bytes = carver.used();
   }
   index_t rows;  // outputs of a piece
-  int workers;   // each with buffers of its own
-  T *packed, *stage;
+  T* packed;
+  WorkerBuffers<T> stage;
   index_t rounded_rows;
-  T *rounded, *finished;  // weights and results of a piece, where y is of another type
+  WorkerBuffers<T> rounded, finished;  // weights and results of a piece, where y is of another type
   std::size_t bytes;
 };
 
@@ -89,8 +89,7 @@ void correlate_few(const Correlation& c, const BlockKernels<T>& kernels, const S
       const index_t end = (piece + 1) * rows < c.outputs ? (piece + 1) * rows : c.outputs;
       for (index_t k0 = piece * rows; k0 < end; k0 += step) {
         const index_t count = end - k0 < step ? end - k0 : step;
-        const T* weights = weight_rows<S>(w, kept, k0 * c.depth, count * c.depth,
-                                          scratch.rounded + worker * scratch.rounded_rows * c.depth);
+        const T* weights = weight_rows<S>(w, kept, k0 * c.depth, count * c.depth, scratch.rounded[worker]);
         for (index_t n = 0; n < pixels; ++n) {
           T results[Scratch::most_rows];
           kernels.dots(weights, c.depth, count, values + n * c.depth, c.depth, results);
@@ -115,10 +114,9 @@ void correlate_few(const Correlation& c, const BlockKernels<T>& kernels, const S
     }
   });
   threads.parallel_for(pieces, [&](index_t piece, int worker) {
-    T* stage = scratch.stage + worker * rows * BlockKernels<T>::max_panel;
+    T* stage = scratch.stage[worker];
     const index_t k0 = piece * rows, count = c.outputs - k0 < rows ? c.outputs - k0 : rows;
-    const T* weights = weight_rows<S>(w, kept, k0 * c.depth, count * c.depth,
-                                      scratch.rounded + worker * scratch.rounded_rows * c.depth);
+    const T* weights = weight_rows<S>(w, kept, k0 * c.depth, count * c.depth, scratch.rounded[worker]);
     const T* table[Scratch::most_rows + BlockKernels<T>::max_pixels];
     for (index_t k = 0; k < rows + BlockKernels<T>::max_pixels; ++k)
       table[k] = weights + (k < count ? k : count - 1) * c.depth;
@@ -133,7 +131,7 @@ void correlate_few(const Correlation& c, const BlockKernels<T>& kernels, const S
       if constexpr (Scratch::same) {
         results = out;
       } else {
-        results = scratch.finished + worker * rows * BlockKernels<T>::max_panel;
+        results = scratch.finished[worker];
         pitch = count;
       }
       for (index_t n = 0; n < valid; ++n)

@@ -35,16 +35,14 @@ template <class S, class T>
 struct GrayScratch {
   GrayScratch(const Correlation& c, const GrayPlan<T>& plan, int threads, std::byte* base) {
     Carver carver(base);
-    workers = Threads::workers(threads, c.batch * plan.row_pieces);
+    const int workers = Threads::workers(threads, c.batch * plan.row_pieces);
     weights = carver.take<T>(9 * c.outputs);
-    copy = carver.take<T>(plan.copy_size * workers);
-    stage_size = std::is_same_v<S, T> ? 0 : c.out_width * BlockKernels<T>::max_panel;
-    stage = carver.take<T>(stage_size * workers);
+    copy = carver.take_each<T>(plan.copy_size, workers);
+    stage = carver.take_each<T>(std::is_same_v<S, T> ? 0 : c.out_width * BlockKernels<T>::max_panel, workers);
     bytes = carver.used();
   }
-  int workers;  // each with buffers of its own
-  T *weights, *copy, *stage;
-  index_t stage_size;
+  T* weights;
+  WorkerBuffers<T> copy, stage;
   std::size_t bytes;
 };
 
@@ -62,7 +60,7 @@ bool correlate_gray(const Correlation& c, const GrayPlan<T>& plan, const BlockKe
   }
   const index_t width = c.place.padded_width;
   threads.parallel_for(c.batch * plan.row_pieces, [&](index_t piece, int worker) {
-    T* copy = scratch.copy + worker * plan.copy_size;
+    T* copy = scratch.copy[worker];
     const index_t n = piece / plan.row_pieces, i0 = piece % plan.row_pieces * plan.rows;
     const index_t i1 = i0 + plan.rows < c.out_height ? i0 + plan.rows : c.out_height;
     copy_padded(c.place, x + n * c.place.height * c.place.width, i0, i1 + 2, copy);
@@ -80,7 +78,7 @@ bool correlate_gray(const Correlation& c, const GrayPlan<T>& plan, const BlockKe
         if constexpr (std::is_same_v<S, T>) {
           run(to, c.outputs);
         } else {
-          T* sums = scratch.stage + worker * scratch.stage_size;
+          T* sums = scratch.stage[worker];
           run(sums, panel);
           copy_rows(sums, panel, c.out_width, panel, to, c.outputs);
         }

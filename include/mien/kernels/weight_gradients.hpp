@@ -48,18 +48,16 @@ template <class S, class T>
 struct GradientScratch {
   GradientScratch(const ConvGeometry& g, const GradientPlan<S, T>& plan, int threads, std::byte* base) {
     Carver carver(base);
-    workers = Threads::workers(threads, plan.parts * plan.panels * g.groups);
-    part_values = plan.panel_width * g.groups * (plan.inner + 1);
+    const int workers = Threads::workers(threads, plan.parts * plan.panels * g.groups);
+    part_values = plan.panel_width * g.groups * (plan.inner + 1) + apart_values<T>;
     sums = carver.take<T>(part_values * plan.parts);
-    dy_size = plan.pixels * BlockKernels<T>::max_panel;
-    dy = carver.take<T>(dy_size * workers);
-    x_size = (plan.x_values + 15) / 16 * 16;
-    x = carver.take<T>(x_size * workers);
+    dy = carver.take_each<T>(plan.pixels * BlockKernels<T>::max_panel, workers);
+    x = carver.take_each<T>(plan.x_values, workers);
     bytes = carver.used();
   }
-  int workers;  // each with buffers of its own
-  index_t part_values, dy_size, x_size;
-  T *sums, *dy, *x;
+  index_t part_values;
+  T* sums;
+  WorkerBuffers<T> dy, x;
   std::size_t bytes;
 };
 
@@ -150,7 +148,7 @@ void run_weight_gradients(const ConvGeometry& g, const BlockKernels<T>& kernels,
         index_t dy_pitch = g.filters;
         if constexpr (std::is_same_v<S, T>) dy_strip = dy_from;
         if (!std::is_same_v<S, T> || valid < panel) {
-          T* to = scratch.dy + worker * scratch.dy_size;
+          T* to = scratch.dy[worker];
           dy_strip = to;
           dy_pitch = panel;
           const index_t pixels = count * (last - i) * ow;
@@ -170,7 +168,7 @@ void run_weight_gradients(const ConvGeometry& g, const BlockKernels<T>& kernels,
             if (x_first < 0) x_first = 0;
             if (x_last > g.height) x_last = g.height;
           }
-          T* to = scratch.x + worker * scratch.x_size;
+          T* to = scratch.x[worker];
           x_strip = to;
           if (x_last > x_first) {
             copy_values(x + n * image + x_first * g.width * g.channels,

@@ -106,21 +106,21 @@ template <class S>
 struct WinogradScratch {
   WinogradScratch(const Correlation& c, const WinogradPlan& plan, int threads, std::byte* base) {
     Carver carver(base);
-    workers = Threads::workers(threads, plan.pieces);
+    const int workers = Threads::workers(threads, plan.pieces);
     finite = carver.take<bool>(plan.pieces + c.depth);
     zeros = carver.take<S>(c.depth);
     bias = carver.take<float>(plan.outputs);
     packed = carver.take<std::byte>(static_cast<index_t>(WinogradWeights(plan, nullptr).bytes));
-    planes = carver.take<float>((plan.elements + 1) * plan.plane * workers);
-    table = carver.take<const float*>((plan.piece_tiles + BlockKernels<float>::max_pixels) * workers);
+    planes = carver.take_each<float>((plan.elements + 1) * plan.plane, workers);
+    table = carver.take_each<const float*>(plan.piece_tiles + BlockKernels<float>::max_pixels, workers);
     bytes = carver.used();
   }
-  int workers;  // each with buffers of its own
   bool* finite;
   S* zeros;
-  float *bias, *planes;
+  float* bias;
+  WorkerBuffers<float> planes;
   std::byte* packed;
-  const float** table;
+  WorkerBuffers<const float*> table;
   std::size_t bytes;
 };
 
@@ -313,9 +313,9 @@ bool run_winograd(const Correlation& c, const WinogradPlan& plan, const BlockKer
   threads.parallel_for(plan.pieces, [&](index_t piece, int worker) {
     // The products of an element are written over the input of the element before, which nobody needs any more and the
     // caches hold.
-    float* output = scratch.planes + worker * (plan.elements + 1) * plan.plane;
+    float* output = scratch.planes[worker];
     float* input = output + plan.plane;
-    const float** table = scratch.table + worker * (plan.piece_tiles + BlockKernels<float>::max_pixels);
+    const float** table = scratch.table[worker];
     const index_t first = plan.first_tile(piece), count = plan.first_tile(piece + 1) - first;
     const Placement& p = c.place;
     const index_t per_image = plan.tile_rows * plan.tile_columns;

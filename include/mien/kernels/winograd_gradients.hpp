@@ -38,7 +38,7 @@ struct WinogradGradientPlan {
     x_plane = winograd_plane(piece_tiles * x_pitch);
     dy_plane = winograd_plane(piece_tiles * dy_pitch);
     sums_plane = winograd_plane(g.channels * forward.outputs);
-    part_values = forward.elements * sums_plane + forward.outputs;  // the last for the bias
+    part_values = forward.elements * sums_plane + forward.outputs + apart_values<float>;  // the bias behind the rest
     // A single task would leave all threads but one idle.
     fits = parts * groups > 1 && forward.elements * (x_plane + dy_plane) <= most_piece_values;
   }
@@ -57,18 +57,17 @@ template <class S>
 struct WinogradGradientScratch {
   WinogradGradientScratch(const ConvGeometry& g, const WinogradGradientPlan& plan, int threads, std::byte* base) {
     Carver carver(base);
-    workers = Threads::workers(threads, plan.parts * plan.groups);
+    const int workers = Threads::workers(threads, plan.parts * plan.groups);
     finite = carver.take<bool>(g.channels);
     zeros = carver.take<S>(g.channels > g.filters ? g.channels : g.filters);
     sums = carver.take<float>(plan.part_values * plan.parts);
-    x = carver.take<float>(plan.forward.elements * plan.x_plane * workers);
-    dy = carver.take<float>(plan.forward.elements * plan.dy_plane * workers);
+    operands = carver.take_each<float>(plan.forward.elements * (plan.x_plane + plan.dy_plane), workers);
     bytes = carver.used();
   }
-  int workers;  // each with buffers of its own
   bool* finite;
   S* zeros;
-  float *sums, *x, *dy;
+  float* sums;
+  WorkerBuffers<float> operands;  // of x, then of dy
   std::size_t bytes;
 };
 
@@ -149,8 +148,8 @@ bool run_winograd_gradients(const ConvGeometry& g, const WinogradGradientPlan& p
     const index_t part = task / plan.groups, first_filter = task % plan.groups * plan.group_filters;
     const index_t last_filter =
         filters - first_filter < plan.group_filters ? filters : first_filter + plan.group_filters;
-    float* v = scratch.x + worker * plan.forward.elements * plan.x_plane;
-    float* d = scratch.dy + worker * plan.forward.elements * plan.dy_plane;
+    float* v = scratch.operands[worker];
+    float* d = v + plan.forward.elements * plan.x_plane;
     float* sums = scratch.sums + part * plan.part_values;
     float* bias = sums + plan.forward.elements * plan.sums_plane;
     for (index_t k = first_filter; k < last_filter; ++k) bias[k] = 0.0f;

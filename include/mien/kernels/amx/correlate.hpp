@@ -71,8 +71,8 @@ inline bool run_correlation(Correlation c, Products products, const bfloat16* x,
               i1,
               plan.blocks * part / plan.block_pieces,
               plan.blocks * (part + 1) / plan.block_pieces,
-              scratch.copy + worker * scratch.copy_size,
-              scratch.segments + worker * scratch.segment_size}
+              scratch.copy[worker],
+              scratch.segments[worker]}
         .run();
   });
   return true;

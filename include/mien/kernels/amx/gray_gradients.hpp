@@ -73,17 +73,15 @@ struct GrayGradientScratch {
   GrayGradientScratch(const ConvGeometry& g, int threads, std::byte* base)
       : place(forward_correlation(g).place), parts(g.batch < wanted_parts ? g.batch : wanted_parts) {
     Carver carver(base);
-    workers = Threads::workers(threads, parts);
     image_size = (place.padded_height * place.padded_width + 2 + 31) / 32 * 32;
-    images = carver.take<bfloat16>(image_size * workers);
+    images = carver.take_each<bfloat16>(image_size, Threads::workers(threads, parts));
     part_values = g.filters / 32 * gray_sums * 16;
     sums = carver.take<float>(parts * part_values);
     bytes = carver.used();
   }
   Placement place;
   index_t parts, image_size, part_values;
-  int workers;  // each with buffers of its own
-  bfloat16* images;
+  WorkerBuffers<bfloat16> images;
   float* sums;
   std::size_t bytes;
 };
@@ -94,7 +92,7 @@ inline void run_gray_gradients(const ConvGeometry& g, const bfloat16* x, const b
   const GrayGradientScratch scratch(g, threads.count(), memory);
   const index_t oh = g.out_height(), ow = g.out_width(), panels = g.filters / 32;
   threads.parallel_for(scratch.parts, [&](index_t part, int worker) {
-    bfloat16* image = scratch.images + worker * scratch.image_size;
+    bfloat16* image = scratch.images[worker];
     float* const to = scratch.sums + part * scratch.part_values;
     std::memset(to, 0, static_cast<std::size_t>(scratch.part_values) * sizeof(float));
     const index_t pixels = scratch.place.padded_height * scratch.place.padded_width;

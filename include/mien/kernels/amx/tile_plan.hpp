@@ -149,18 +149,14 @@ struct TileScratch {
   TileScratch(const Correlation& c, const TilePlan& plan, int threads, std::byte* base) {
     Carver carver(base);
     packed = carver.take<std::byte>(static_cast<index_t>(TileWeights(c, plan, nullptr).bytes));
-    workers = Threads::workers(threads, plan.pieces * plan.block_pieces);
-    copy_size = (plan.copied + 31) / 32 * 32;
-    copy = carver.take<bfloat16>(copy_size * workers);
-    segment_size = c.taps();
-    segments = carver.take<TileSegment>(segment_size * workers);
+    const int workers = Threads::workers(threads, plan.pieces * plan.block_pieces);
+    copy = carver.take_each<bfloat16>((plan.copied + 31) / 32 * 32, workers);
+    segments = carver.take_each<TileSegment>(c.taps(), workers);
     bytes = carver.used();
   }
   std::byte* packed;
-  int workers;  // each with buffers of its own
-  bfloat16* copy;
-  TileSegment* segments;
-  index_t copy_size, segment_size;
+  WorkerBuffers<bfloat16> copy;
+  WorkerBuffers<TileSegment> segments;
   std::size_t bytes;
 };
 

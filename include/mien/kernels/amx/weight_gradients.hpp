@@ -48,15 +48,14 @@ struct GatheredWindows {
       : place(forward_correlation(g).place),
         padded_size((place.padded_height * place.padded_width + 64 + 31) / 32 * 32) {
     Carver carver(base);
-    workers = Threads::workers(threads, g.batch);
-    padded = carver.take<bfloat16>(padded_size * workers);
+    padded = carver.take_each<bfloat16>(padded_size, Threads::workers(threads, g.batch));
     windows = carver.take<bfloat16>(g.batch * g.out_height() * g.out_width() * pitch);
     bytes = carver.used();
   }
   void fill(const ConvGeometry& g, const bfloat16* x, const Threads& threads) const {
     const index_t oh = g.out_height(), ow = g.out_width();
     threads.parallel_for(g.batch, [&](index_t n, int worker) {
-      bfloat16* image = padded + worker * padded_size;
+      bfloat16* image = padded[worker];
       copy_padded(place, x + n * g.height * g.width, 0, place.padded_height, image);
       for (index_t i = 0; i < oh; ++i)
         copy_windows(image + i * g.stride_h * place.padded_width, ow, g.stride_w, g.kernel_h, g.kernel_w,
@@ -65,8 +64,8 @@ struct GatheredWindows {
   }
   Placement place;
   index_t padded_size;
-  int workers;  // each with buffers of its own
-  bfloat16 *padded, *windows;
+  WorkerBuffers<bfloat16> padded;
+  bfloat16* windows;
   std::size_t bytes;
 };
 
@@ -91,7 +90,7 @@ struct TileGradientPlan {
     direct = taps == 1 && g.filters % 16 == 0 && g.channels % 16 == 0 && filter_blocks >= 2 * wanted_pieces;
     bias_at = direct ? 0 : taps * channel_blocks * 256;
     pitch = bias_at + 256;
-    part_values = pitch * filter_blocks;
+    part_values = pitch * filter_blocks + apart_values<float>;
     parts = direct ? 1 : 2 * wanted_pieces;
     if (parts > image_groups) parts = image_groups;
     while (parts > 1 && parts * part_values > sums_budget) --parts;
@@ -131,16 +130,16 @@ struct TileGradientPlan {
 struct TileGradientScratch {
   TileGradientScratch(const TileGradientPlan& plan, int threads, std::byte* base) {
     Carver carver(base);
-    workers = Threads::workers(threads, plan.parts * plan.filter_parts);
+    const int workers = Threads::workers(threads, plan.parts * plan.filter_parts);
     sums = carver.take<float>(plan.parts * plan.part_values);
-    left = carver.take<bfloat16>(plan.left_values * workers);
-    right = carver.take<bfloat16>(plan.right_values * workers);
+    left = carver.take_each<bfloat16>(plan.left_values, workers);
+    right = carver.take_each<bfloat16>(plan.right_values, workers);
     ones = carver.take<bfloat16>(tile_values);
     bytes = carver.used();
   }
-  int workers;  // each with buffers of its own
   float* sums;
-  bfloat16 *left, *right, *ones;
+  WorkerBuffers<bfloat16> left, right;
+  bfloat16* ones;
   std::size_t bytes;
 };
 
@@ -282,8 +281,8 @@ inline void run_weight_gradients(const ConvGeometry& given, Products products, c
     if (filters > blocks * 16) filters = blocks * 16;
     float* sums = scratch.sums + part * plan.part_values + k0 * pitch;
     std::memset(sums, 0, static_cast<std::size_t>(blocks * pitch) * sizeof(float));
-    bfloat16* left = scratch.left + worker * plan.left_values;
-    bfloat16* right = scratch.right + worker * plan.right_values;
+    bfloat16* left = scratch.left[worker];
+    bfloat16* right = scratch.right[worker];
     const index_t begin = plan.image_groups * part / plan.parts, end = plan.image_groups * (part + 1) / plan.parts;
     for (index_t first = begin; first < end; first += plan.groups)
       for (index_t i0 = 0; i0 < oh; i0 += plan.rows) {
