@@ -72,9 +72,16 @@ MIEN_INLINE inline void winograd_store(const typename WinogradLanes<Lanes>::Vect
 #if MIEN_HAS_X86_KERNELS
   if constexpr (Lanes == 16) {
     if (rounds) {
+#if defined(__clang__)  // which takes no such registers as operands of a function that is compiled for any processor
+      __asm__("vcvtneps2bf16 %1, %%ymm15\n\tvmovdqu %%ymm15, %0"
+              : "=m"(*reinterpret_cast<Halves*>(to))
+              : "m"(*value)
+              : "xmm15");
+#else
       Halves halves;
       __asm__("vcvtneps2bf16 %1, %0" : "=v"(halves) : "v"(*value));
       *reinterpret_cast<Halves*>(to) = halves;
+#endif
       return;
     }
   }
