@@ -4,9 +4,9 @@
 //   conv2d_bench [--benchmark_filter=fp32/forward] [--benchmark_format=json] [--threads=N]
 //
 // Counters: GFLOP/s of mien and of the peer (padding counted as work, median over the turns), and their ratio; with one
-// thread and no products in bfloat16 also `products`, the share of mien's time that its multiplications alone would take, at the speed
-// of the register block on data in the first cache: what is missing to 1 are transformations and waiting for memory.
-// Times are of one thread's processor time, or of the wall clock with more threads than one.
+// thread and no products in bfloat16 also `products`, the share of mien's time that its multiplications alone would
+// take, at the speed of the register block on data in the first cache: what is missing to 1 are transformations and
+// waiting for memory. Times are of one thread's processor time, or of the wall clock with more threads than one.
 #include <Eigen/Core>
 #include <string_view>
 
