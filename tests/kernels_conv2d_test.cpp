@@ -674,6 +674,37 @@ TEST_CASE("convolution agrees with the plain loops, AVX-512") {
 TEST_CASE("convolution agrees with the plain loops, AVX-512 BF16") {
   compare_with_reference<bfloat16>(Isa::avx512_bf16, shapes(400));
 }
+/// Few small images of many channels, whose padding is left out, a tap at a time.
+template <class T>
+void compare_small_images(Isa isa) {
+  int skipping = 0;
+  compare_with_reference<T>(isa, shapes(40), [&](Dice& dice, int i) {
+    ConvGeometry g;
+    g.batch = dice(1, 3);
+    g.height = dice(2, 6);
+    g.width = dice(2, 6);
+    g.channels = dice(120, 200);
+    g.filters = dice(1, 70);
+    g.kernel_h = g.kernel_w = i % 5 == 0 ? 5 : 3;
+    g.stride_h = g.stride_w = i % 4 == 1 ? 2 : 1;
+    g.dilation_h = g.dilation_w = i % 8 == 3 ? 2 : 1;
+    for (index_t* pad : {&g.pad_top, &g.pad_left, &g.pad_bottom, &g.pad_right}) *pad = dice(1, 3);
+    const index_t least = g.dilation_h * (g.kernel_h - 1) + 1;
+    g.height = std::max(g.height, least - g.pad_top - g.pad_bottom);
+    g.width = std::max(g.width, least - g.pad_left - g.pad_right);
+    const auto c = kernels::detail::forward_correlation(g);
+    skipping += kernels::detail::skips_padding(c) && !kernels::detail::has_few_pixels(c) &&
+                !kernels::detail::WinogradPlan(c, kernels::detail::pick_blocks<float>(isa)).fits;
+    return g;
+  });
+  if (isa <= cpu_isa()) CHECK(skipping > shapes(40) / 2);
+}
+TEST_CASE("convolution agrees with the plain loops, few small images of many channels") {
+  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512}) {
+    compare_small_images<float>(isa);
+    compare_small_images<bfloat16>(isa);
+  }
+}
 #if MIEN_HAS_X86_KERNELS
 TEST_CASE("convolution agrees with the plain loops, AVX-512 BF16, gray images") {
   compare_with_reference<bfloat16>(Isa::avx512_bf16, shapes(60), [](Dice& dice, int) {

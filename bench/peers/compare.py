@@ -2,12 +2,14 @@
 """Whole steps of mien beside those of its peers, in turns.
 
     compare.py --mien build-bench/bench/step_bench [--native PROGRAM] [--python PYTHON] [--turns 15] [--seconds 1]
-               [--output FILE.json] [SECTION...]
+               [--most 300] [--output FILE.json] [SECTION...]
 
 Two programs are alive at once and work one after the other, each for a short time, so that both meet the same machine;
 what counts is the median of the ratios of neighbouring turns. Both begin anew twice in between: where a process finds its
-memory makes it up to 5 % faster or slower than the same program started again. Both answer the requests that
-bench/step_bench.cpp describes. Needs nothing but Python itself; PYTHON is one that has PyTorch and ONNX Runtime.
+memory makes it up to 5 % faster or slower than the same program started again. A comparison that has taken --most
+seconds has no more turns: PyTorch without AVX-512 takes a quarter of a minute and more for a step in bfloat16. Both
+answer the requests that bench/step_bench.cpp describes. Needs nothing but Python itself; PYTHON is one that has PyTorch
+and ONNX Runtime.
 
 Sections: training, inference, memory (beside the peers); epoch, augmentation, threads, flags (mien beside itself; for
 flags, --native is the same program built with -O3 -march=native). All without arguments.
@@ -108,13 +110,22 @@ class Comparison:
         seconds = seconds or self.options.seconds
         ratios, mine, other, busy = [], [], [], []
         starts = min(STARTS, self.options.turns)
+        begin = time.monotonic()
+
+        def late():
+            return ratios and time.monotonic() - begin > self.options.most
+
         for start in range(starts):
+            if late():
+                break
             with ours[0], theirs[0]:
                 for program, request in (ours, theirs):
                     program.ask(request)
                     program.run(0)
                 bystanders = Bystanders(ours[0], theirs[0])
                 for _ in range(start, self.options.turns, starts):
+                    if late():
+                        break
                     mine.append(ours[0].run(seconds))
                     # Threads of the one that has just worked may spin for a moment, waiting for more.
                     time.sleep(0.02)
@@ -238,6 +249,7 @@ def main():
     parser.add_argument("--python", default=sys.executable, help="a Python that has the peers")
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=1.0, help="of a turn of training; others in proportion")
+    parser.add_argument("--most", type=float, default=300, help="seconds of a comparison, after which it ends early")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", help="where to write all rows as JSON")
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=" ".join(SECTIONS))

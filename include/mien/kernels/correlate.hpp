@@ -106,7 +106,7 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
     T* copy = scratch.copy[worker];
     T* stage = scratch.stage[worker];
     // The piece: output pixels from (n0, i0, 0) on, `count` images or pixels whose beginnings stand in the table.
-    index_t n0, i0 = 0, count = 0, pitch = c.place.width * c.place.channels, pixels_each = 1;
+    index_t n0, i0 = 0, rows_each = 0, count = 0, pitch = c.place.width * c.place.channels, pixels_each = 1;
     if (by_images.fits) {
       n0 = chunk * by_images.images;
       pixels_each = c.out_height * c.out_width;
@@ -125,6 +125,7 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
       i0 = chunk % plan.row_pieces * plan.rows;
       const index_t n1 = n0 + plan.images < c.batch ? n0 + plan.images : c.batch;
       const index_t i1 = i0 + plan.rows < c.out_height ? i0 + plan.rows : c.out_height;
+      rows_each = i1 - i0;
       if (plan.copies) pitch = c.place.padded_width * c.place.channels;
       for (index_t n = n0; n < n1; ++n) {
         const T* from;
@@ -170,7 +171,8 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
         correlate_images(c, kernels, index, table, count, group * c.depth, weights, start, sums, sums_pitch,
                          pixels_each * sums_pitch);
       } else {
-        correlate_panel(c, kernels, index, pitch, table, count, group * c.depth, weights, start, sums, sums_pitch);
+        correlate_panel(c, kernels, index, pitch, table, count, group * c.depth, weights, start, sums, sums_pitch,
+                        {i0, rows_each});
       }
       finish_rows(epilogue, group * c.outputs + first, count * pixels_each, valid, sums, sums_pitch);
       if (sums == stage) copy_rows(stage, panel, count * pixels_each, valid, to, all_outputs);

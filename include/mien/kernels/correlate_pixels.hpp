@@ -59,19 +59,33 @@ struct CorrelationPlan {
   index_t pixels, copied_rows, copied_values;  // of one piece
 };
 
-/// One panel of outputs for the pixels of `table`: out + pixel * out_pitch (+ panel values) is assigned, in passes.
+/// Which outputs the pixels of a table are: `rows` lines of each image, from line `top` on.
+struct PixelRows {
+  index_t top = 0, rows = 0;
+};
+
+/// Whether so much of small images is padding that looking for it pays.
+inline bool skips_padding(const Correlation& c) {
+  return !c.place.is_identity() && c.place.step_h == 1 && c.place.step_w == 1 && c.taps() > 1 && c.out_height <= 16 &&
+         c.out_width <= 16;
+}
+
+/// One panel of outputs for the pixels of `table`: out + pixel * out_pitch (+ panel values) is assigned, in passes. With
+/// `lines` of small images a pass leaves out the pixels that would read nothing but padding.
 template <class T>
 inline void correlate_panel(const Correlation& c, const BlockKernels<T>& kernels, int index, index_t pitch,
                             const T* const* table, index_t pixels, index_t offset, const T* weights, const T* start,
-                            T* out, index_t out_pitch) {
+                            T* out, index_t out_pitch, const PixelRows& lines = {}) {
   const index_t panel = kernels.lanes << index, block = kernels.pixels[index];
-  const index_t budget = PassWalker::pass_values / panel;
+  const bool skips = lines.rows > 0 && skips_padding(c), joined = c.has_joined_columns();
+  index_t budget = PassWalker::pass_values / panel;
+  if (skips && c.depth >= 128 && c.depth < budget) budget = c.depth;  // a tap at a time
   alignas(64) T spill[BlockKernels<T>::max_pixels * BlockKernels<T>::max_panel];
   alignas(64) T zero[BlockKernels<T>::max_panel] = {};
   if (start == nullptr) start = zero;
-  PassWalker walker(c, c.has_joined_columns());
+  PassWalker walker(c, joined);
   for (bool first = true; walker.next(budget); first = false) {
-    Segment segments[PassWalker::max_parts];
+    Segment segments[PassWalker::max_parts], visible[PassWalker::max_parts];
     for (index_t q = 0; q < walker.count; ++q) {
       const PassWalker::Part& part = walker.parts[q];
       segments[q] = {part.r * c.dilation_h * pitch + part.s * c.dilation_w * c.place.channels + part.begin + offset,
@@ -82,12 +96,26 @@ inline void correlate_panel(const Correlation& c, const BlockKernels<T>& kernels
     const index_t rows = end.row + end.end - end.begin - walker.parts[0].row;
     const T* next = weights + (walker.parts[0].row + rows) * panel;
     const index_t share = (rows * panel * block / pixels + 15) / 16 * 16;
-    for (index_t p = 0; p < pixels; p += block, next += share) {
+    for (index_t p = 0, i = 0, j = 0; p < pixels; next += share) {
+      const T* from[BlockKernels<T>::max_pixels];
       T* to[BlockKernels<T>::max_pixels];
-      const index_t valid = pixels - p < block ? pixels - p : block;
-      for (index_t q = 0; q < valid; ++q) to[q] = out + (p + q) * out_pitch;
-      for (index_t q = valid; q < block; ++q) to[q] = spill + q * panel;
-      kernels.correlate[index](table + p, segments, walker.count, weights, first ? start : nullptr, to, next);
+      index_t count = 0;
+      for (; count < block && p < pixels; ++p) {
+        if (first || !skips || visible_segments(c, walker, joined, lines.top + i, j, 0, panel, visible) > 0) {
+          from[count] = table[p];
+          to[count++] = out + p * out_pitch;
+        }
+        if (skips && ++j == c.out_width) {
+          j = 0;
+          i = i + 1 < lines.rows ? i + 1 : 0;
+        }
+      }
+      if (count == 0) break;
+      for (index_t q = count; q < block; ++q) {
+        from[q] = from[0];
+        to[q] = spill + q * panel;
+      }
+      kernels.correlate[index](from, segments, walker.count, weights, first ? start : nullptr, to, next);
     }
   }
 }

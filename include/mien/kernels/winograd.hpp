@@ -27,7 +27,10 @@ inline bool has_winograd(const BlockKernels<float>& kernels) {
 /// How a correlation is cut into pieces of tiles; does not depend on the number of threads.
 struct WinogradPlan {
   static constexpr index_t budget = 512 * 1024;  // bytes of transformed input per piece, to stay in the second cache
-  static constexpr index_t least_tiles = 36;     // fewer do not pay for reading weights 2.8 or 4 times as large
+
+  /// Fewer do not pay for reading weights 2.8 or 4 times as large, which costs the same where products are slower: one
+  /// image of 11x11 with vectors of 8 lanes, of 22x22 with 16.
+  static constexpr index_t least_tiles(index_t lanes) { return lanes < 16 ? 9 : 36; }
 
   WinogradPlan(const Correlation& c, const BlockKernels<float>& kernels) {
     const bool plain = c.kernel_h == 3 && c.kernel_w == 3 && c.stride_h == 1 && c.stride_w == 1 && c.dilation_h == 1 &&
@@ -38,7 +41,7 @@ struct WinogradPlan {
     for (const index_t size : {3, 4}) {
       const index_t rows = (c.out_height + size - 1) / size, columns = (c.out_width + size - 1) / size;
       const index_t products = c.batch * rows * columns * (size + 2) * (size + 2);
-      if (c.batch * rows * columns < least_tiles || products > least) continue;
+      if (c.batch * rows * columns < least_tiles(kernels.lanes) || products > least) continue;
       least = products;
       fits = true;
       tile = size;
