@@ -70,8 +70,8 @@ inline bool skips_padding(const Correlation& c) {
          c.out_width <= 16;
 }
 
-/// One panel of outputs for the pixels of `table`: out + pixel * out_pitch (+ panel values) is assigned, in passes. With
-/// `lines` of small images a pass leaves out the pixels that would read nothing but padding.
+/// One panel of outputs for the pixels of `table`: out + pixel * out_pitch (+ panel values) is assigned, in passes.
+/// With `lines` of small images a pass leaves out the pixels that would read nothing but padding.
 template <class T>
 inline void correlate_panel(const Correlation& c, const BlockKernels<T>& kernels, int index, index_t pitch,
                             const T* const* table, index_t pixels, index_t offset, const T* weights, const T* start,
