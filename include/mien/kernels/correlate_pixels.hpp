@@ -1,6 +1,8 @@
 // Forward and backward data, the general way: a block takes neighbouring pixels of a padded copy of the image.
 #pragma once
 
+#include <cstdint>
+
 #include "mien/kernels/blocks.hpp"
 #include "mien/kernels/correlation.hpp"
 #include "mien/kernels/epilogue.hpp"
@@ -70,6 +72,18 @@ inline bool skips_padding(const Correlation& c) {
          c.out_width <= 16;
 }
 
+/// Bit i: whether output i of at most 16 reads the image through one of the taps [first, last], in one dimension.
+inline std::uint32_t reading(index_t outputs, index_t stride, index_t dilation, index_t offset, index_t extent,
+                             index_t first, index_t last) {
+  std::uint32_t bits = 0;
+  for (index_t i = 0; i < outputs; ++i)
+    for (index_t tap = first; tap <= last; ++tap) {
+      const index_t at = i * stride + tap * dilation - offset;
+      if (at >= 0 && at < extent) bits |= std::uint32_t{1} << i;
+    }
+  return bits;
+}
+
 /// One panel of outputs for the pixels of `table`: out + pixel * out_pitch (+ panel values) is assigned, in passes.
 /// With `lines` of small images a pass leaves out the pixels that would read nothing but padding.
 template <class T>
@@ -85,29 +99,45 @@ inline void correlate_panel(const Correlation& c, const BlockKernels<T>& kernels
   if (start == nullptr) start = zero;
   PassWalker walker(c, joined);
   for (bool first = true; walker.next(budget); first = false) {
-    Segment segments[PassWalker::max_parts], visible[PassWalker::max_parts];
+    Segment segments[PassWalker::max_parts];
+    std::uint32_t lines_of[PassWalker::max_parts], columns_of[PassWalker::max_parts];  // that read a part
     for (index_t q = 0; q < walker.count; ++q) {
       const PassWalker::Part& part = walker.parts[q];
       segments[q] = {part.r * c.dilation_h * pitch + part.s * c.dilation_w * c.place.channels + part.begin + offset,
                      part.row * panel, part.end - part.begin};
+      if (!skips) continue;
+      const Placement& p = c.place;
+      lines_of[q] = reading(c.out_height, c.stride_h, c.dilation_h, p.offset_h, p.height, part.r, part.r);
+      columns_of[q] = reading(c.out_width, c.stride_w, c.dilation_w, p.offset_w, p.width,
+                              joined ? part.begin / c.depth : part.s, joined ? (part.end - 1) / c.depth : part.s);
     }
+    // Bit j: whether pixel j of line i of the output reads anything. All do at first, as sums begin there.
+    const auto reading_pixels = [&](index_t i) {
+      if (first || !skips) return ~std::uint32_t{0};
+      std::uint32_t bits = 0;
+      for (index_t q = 0; q < walker.count; ++q)
+        if ((lines_of[q] >> i & 1) != 0) bits |= columns_of[q];
+      return bits;
+    };
     // The weights of the next pass, or panel: each block of pixels fetches from its share of them on.
     const PassWalker::Part& end = walker.parts[walker.count - 1];
     const index_t rows = end.row + end.end - end.begin - walker.parts[0].row;
     const T* next = weights + (walker.parts[0].row + rows) * panel;
     const index_t share = (rows * panel * block / pixels + 15) / 16 * 16;
+    std::uint32_t line = reading_pixels(lines.top);
     for (index_t p = 0, i = 0, j = 0; p < pixels; next += share) {
       const T* from[BlockKernels<T>::max_pixels];
       T* to[BlockKernels<T>::max_pixels];
       index_t count = 0;
       for (; count < block && p < pixels; ++p) {
-        if (first || !skips || visible_segments(c, walker, joined, lines.top + i, j, 0, panel, visible) > 0) {
+        if ((line >> j & 1) != 0) {
           from[count] = table[p];
           to[count++] = out + p * out_pitch;
         }
         if (skips && ++j == c.out_width) {
           j = 0;
           i = i + 1 < lines.rows ? i + 1 : 0;
+          line = reading_pixels(lines.top + i);
         }
       }
       if (count == 0) break;

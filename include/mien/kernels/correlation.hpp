@@ -129,30 +129,4 @@ class PassWalker {
   index_t length_, runs_, across_, run_ = 0, done_ = 0;
 };
 
-/// The segments of one pass that output (i, j) reads; returns their number.
-inline index_t visible_segments(const Correlation& c, const PassWalker& walker, bool joined, index_t i, index_t j,
-                                index_t offset, index_t panel, Segment* segments) {
-  const Placement& p = c.place;
-  index_t count = 0;
-  for (index_t q = 0; q < walker.count; ++q) {
-    const PassWalker::Part& part = walker.parts[q];
-    index_t h = i * c.stride_h + part.r * c.dilation_h - p.offset_h;
-    index_t v = j * c.stride_w + part.s * c.dilation_w - p.offset_w;
-    if (h < 0 || h % p.step_h != 0 || h / p.step_h >= p.height) continue;
-    h /= p.step_h;
-    index_t begin = part.begin, end = part.end;
-    if (joined) {
-      if (begin < -v * p.channels) begin = -v * p.channels;
-      if (end > (p.width - v) * p.channels) end = (p.width - v) * p.channels;
-      if (begin >= end) continue;
-    } else {
-      if (v < 0 || v % p.step_w != 0 || v / p.step_w >= p.width) continue;
-      v /= p.step_w;
-    }
-    segments[count++] = {(h * p.width + v) * p.channels + begin + offset, (part.row + begin - part.begin) * panel,
-                         end - begin};
-  }
-  return count;
-}
-
 }  // namespace mien::kernels::detail
