@@ -7,9 +7,9 @@
 Two programs are alive at once and work one after the other, each for a short time, so that both meet the same machine;
 what counts is the median of the ratios of neighbouring turns. Both begin anew twice in between: where a process finds its
 memory makes it up to 5 % faster or slower than the same program started again. A comparison that has taken --most
-seconds has no more turns: PyTorch without AVX-512 takes a quarter of a minute and more for a step in bfloat16. Both
-answer the requests that bench/step_bench.cpp describes. Needs nothing but Python itself; PYTHON is one that has PyTorch
-and ONNX Runtime.
+seconds has no more turns: without AVX-512 PyTorch takes up to a minute for a step in bfloat16. Both answer the
+requests that bench/step_bench.cpp describes. Needs nothing but Python itself; PYTHON is one that has PyTorch and ONNX
+Runtime.
 
 Sections: training, inference, memory (beside the peers); epoch, augmentation, threads, flags (mien beside itself; for
 flags, --native is the same program built with -O3 -march=native). All without arguments.
