@@ -37,7 +37,7 @@ struct CorrelationScratch {
         threads, by_images.fits ? by_images.pieces * by_images.panel_pieces : plan.pieces * plan.panel_pieces);
     panels = carver.take_each<T>(plan.packs_pieces ? c.depth * BlockKernels<T>::max_panel : 0, workers);
     index_t pixels = plan.pixels, copy_size = plan.copied_values + 16;  // of a piece
-    index_t table_size = plan.pixels + BlockKernels<T>::max_pixels;
+    index_t table_size = plan.pixels;
     if (by_images.fits) {
       pixels = by_images.images * c.out_height * c.out_width;
       copy_size = std::is_same_v<S, T> ? 0 : by_images.images * by_images.image;
@@ -120,6 +120,7 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
         }
         table[count++] = from;
       }
+      for (index_t q = 0; q < BlockKernels<T>::max_pixels; ++q) table[count + q] = table[count - 1];
     } else {
       n0 = chunk / plan.row_pieces * plan.images;
       i0 = chunk % plan.row_pieces * plan.rows;
@@ -141,7 +142,6 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
           for (index_t j = 0; j < c.out_width; ++j) table[count++] = from + j * c.stride_w * c.place.channels;
       }
     }
-    for (index_t q = 0; q < BlockKernels<T>::max_pixels; ++q) table[count + q] = table[count - 1];
 
     const index_t all_panels = plan.panels * c.groups, all_outputs = c.outputs * c.groups;
     S* out = y + (n0 * c.out_height + i0) * c.out_width * all_outputs;

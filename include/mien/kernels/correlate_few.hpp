@@ -117,9 +117,8 @@ void correlate_few(const Correlation& c, const BlockKernels<T>& kernels, const S
     T* stage = scratch.stage[worker];
     const index_t k0 = piece * rows, count = c.outputs - k0 < rows ? c.outputs - k0 : rows;
     const T* weights = weight_rows<S>(w, kept, k0 * c.depth, count * c.depth, scratch.rounded[worker]);
-    const T* table[Scratch::most_rows + BlockKernels<T>::max_pixels];
-    for (index_t k = 0; k < rows + BlockKernels<T>::max_pixels; ++k)
-      table[k] = weights + (k < count ? k : count - 1) * c.depth;
+    const T* table[Scratch::most_rows];
+    for (index_t k = 0; k < count; ++k) table[k] = weights + k * c.depth;
     for (index_t p = 0; p < panels; ++p) {
       const index_t n0 = p * full;
       const int index = panel_index(kernels, pixels - n0);
