@@ -343,7 +343,7 @@ void check_cut(Sequential<T> net, const std::vector<index_t>& cuts, index_t held
     RecorderOf<T> recorder;
     Tensor<T> observed(y.shape()), observed_dx(x.shape());
     net.forward(x.view(), observed.view(), workspace, 1, 0, {}, &recorder);
-    CHECK(static_cast<index_t>(recorder.names.size()) == net.layer_count());
+    CHECK(static_cast<index_t>(recorder.names.size()) >= net.layer_count());
     for (auto& g : parts.tensors) std::fill(g.begin(), g.end(), P{0});
     net.backward(x.view(), observed.view(), dy.view(), observed_dx.view(), parts.views, workspace, 1, 0);
     CHECK(test::same_bits(y, observed));
@@ -426,6 +426,21 @@ struct Twice : Dropout {
   }
 };
 
+/// A layer whose backward reads its output, over one whose does not.
+struct Exponential : Dropout {
+  static constexpr std::string_view kind = "Exponential";
+  template <class T>
+  void forward(TensorView<const T> x, TensorView<T> y, const Pass<T>&) const {
+    for (index_t k = 0; k < x.size(); ++k) y[k] = T(std::exp(static_cast<parameter_t<T>>(x[k])));
+  }
+  template <class T>
+  void backward(TensorView<const T>, TensorView<const T> y, TensorView<const T> dy, TensorView<T> dx, Gradients<T>,
+                const Pass<T>&) const {
+    for (index_t k = 0; dx && k < y.size(); ++k)
+      dx[k] = T(static_cast<parameter_t<T>>(dy[k]) * static_cast<parameter_t<T>>(y[k]));
+  }
+};
+
 /// `net` from (4, 4, 1) to (2, 2, 3): a NaN in the last pixel wins where it is seen, and stays.
 template <class T>
 void check_nan(Sequential<T> net) {
@@ -456,6 +471,95 @@ TEST_CASE_TEMPLATE("sequential: normalization, Relu and pooling in one pass are 
   check_cut<T>({Conv2d{.filters = 5, .kernel = 2}, BatchNorm2d{}, Relu{}, MaxPool2d{2}, Dense{5}}, {3}, 1 << 20);
   // A NaN wins and stays.
   check_nan(Sequential<T>{Conv2d{.filters = 3, .padding = 1}, BatchNorm2d{}, Relu{}, MaxPool2d{2}});
+}
+
+TEST_CASE_TEMPLATE("sequential: gradients written over what is saved are those of each layer by itself", T, float,
+                   double, bfloat16) {
+  const Conv2d conv{.filters = 7, .padding = 1};
+  const Sequential<T> net{Conv2d{.filters = 21, .padding = 1},
+                          BatchNorm2d{},
+                          Relu{},
+                          conv,
+                          BatchNorm2d{},
+                          Relu{},
+                          MaxPool2d{2},
+                          Dropout{},
+                          conv,
+                          Relu{},
+                          MaxPool2d{.window = 2, .stride = 1},
+                          Residual<T>{Sequential<T>{conv, BatchNorm2d{}, Relu{}, conv, Dropout{}}},
+                          AveragePool2d{.window = 2, .stride = 1},
+                          conv,
+                          Tanh{},
+                          Flatten{},
+                          Dense{9},
+                          Exponential{},
+                          Dense{8},
+                          Relu{},
+                          Dropout{},
+                          Dense{5}};
+  std::vector<index_t> cuts;
+  for (index_t i = 1; i < net.layer_count(); ++i) cuts.push_back(i);
+  check_cut<T>(net, cuts, 1 << 20);
+}
+
+TEST_CASE("sequential: gradients between layers take no memory where they can lie in what is saved") {
+  S net;
+  const auto block = [&](index_t filters) {
+    for (int k = 0; k < 2; ++k) {
+      net.add(Conv2d{.filters = filters, .padding = 1});
+      net.add(BatchNorm2d{});
+      net.add(Relu{});
+    }
+    net.add(MaxPool2d{2});
+  };
+  block(16);
+  block(32);
+  net.add(Dense{5});
+  net.build({16, 16, 1});
+  const index_t batch = 16;
+  const auto largest_scratch = [](const S& chain) {
+    std::size_t largest = 0;
+    for (index_t i = 0; i < chain.layer_count(); ++i) {
+      const Shape x = chain.shape_after(i).with_batch(batch);
+      largest = std::max(largest, chain.memory_of(x, 1, true, {i, i + 1}).scratch);
+    }
+    return largest;
+  };
+  CHECK(net.memory_of(net.input_shape().with_batch(batch), 1, true).scratch == largest_scratch(net));
+  // A Relu by itself looks at its output, which stays: one gradient in two lies elsewhere.
+  S plain{Conv2d{.filters = 16, .padding = 1}, Relu{}, Conv2d{.filters = 16, .padding = 1}, Relu{}, Dense{5}};
+  plain.build({16, 16, 16});
+  const Shape x = plain.input_shape().with_batch(batch);
+  const std::size_t scratch = plain.memory_of(x, 1, true).scratch, image = bytes_of<float>(x.size());
+  CHECK(scratch > largest_scratch(plain));
+  CHECK(scratch <= largest_scratch(plain) + image);
+}
+
+TEST_CASE("sequential: a second backward needs a second forward where the first wrote over what was saved") {
+  const Tensor<float> x = test::random_tensor<float>({3, 6, 6, 2}, 1), dy = test::random_tensor<float>({3, 4}, 2);
+  Tensor<float> y(dy.shape()), dx(x.shape()), again(x.shape());
+  S net{Conv2d{.filters = 4}, BatchNorm2d{}, Relu{}, Dense{4}};
+  net.build({6, 6, 2}, 1);
+  test::GradientTensors<float> gradients(net), second(net);
+  Workspace workspace;
+  const auto backward = [&](TensorView<float> down, Gradients<float> g) {
+    net.backward(x.view(), y.view(), dy.view(), down, g, workspace, 1, 0);
+  };
+  net.forward(x.view(), y.view(), workspace, 1, 0);
+  backward(dx.view(), gradients.views);
+  CHECK(contains(test::message_of<ArgumentError>([&] { backward(again.view(), second.views); }), "call forward again"));
+  net.forward(x.view(), y.view(), workspace, 1, 0);
+  backward(again.view(), second.views);
+  CHECK(test::same_bits(dx, again));
+  for (std::size_t i = 0; i < gradients.tensors.size(); ++i)
+    CHECK(test::same_bits(gradients.tensors[i], second.tensors[i]));
+  // With everything below frozen nothing is written over.
+  net.freeze("0");
+  net.freeze("1");
+  for (std::size_t i = 0; i + 2 < second.views.size(); ++i) second.views[i] = {};
+  net.forward(x.view(), y.view(), workspace, 1, 0);
+  for (int k = 0; k < 2; ++k) CHECK_NOTHROW(backward({}, second.views));
 }
 
 TEST_CASE_TEMPLATE("sequential: inference of several layers at once is that of each by itself", T, float, double,

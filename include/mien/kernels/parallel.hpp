@@ -24,6 +24,14 @@
 #define MIEN_TARGET_AVX2 __attribute__((target("avx2,fma,prefer-vector-width=256")))
 #endif
 
+/// The turns of the loop behind it do not read what others write: no check of that before vectors are used, which would
+/// find that a row is written over one that it is made of.
+#if defined(__clang__)
+#define MIEN_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define MIEN_INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
 namespace mien::kernels {
 
 namespace detail {

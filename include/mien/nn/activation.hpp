@@ -54,6 +54,7 @@ struct Elementwise {
 /// y = max(x, 0), NaN kept; dx = dy where y > 0, else 0 (so 0 at x = 0, as PyTorch). Any shape, no parameters.
 struct Relu {
   static constexpr std::string_view kind = "Relu";
+  using OverwritesInput = Relu;
   static constexpr bool fuses_pool = true;
 
   Features setup(const Features& input, Setup&) const { return input; }

@@ -34,6 +34,8 @@ struct LayerInterface {
   virtual bool is_random() const = 0;
   virtual bool fuses_relu() const = 0;
   virtual bool fuses_pool() const = 0;
+  virtual bool ignores_output() const = 0;
+  virtual bool overwrites_input() const = 0;
   virtual bool halves(const Shape&) const = 0;
   virtual bool infers_identity() const = 0;
   virtual bool has_infer_map() const = 0;
@@ -77,6 +79,9 @@ class AnyLayer {
   bool fuses_relu() const { return self_->fuses_relu(); }
   /// Whether it applies a Relu and a max pooling of 2x2 behind it by itself when asked to.
   bool fuses_pool() const { return self_->fuses_pool(); }
+  /// Whether its backward pass never reads y, and whether it may write dx where x lies.
+  bool ignores_output() const { return self_->ignores_output(); }
+  bool overwrites_input() const { return self_->overwrites_input(); }
   /// Whether it is such a pooling for x.
   bool halves(const Shape& x) const { return self_->halves(x); }
   /// Whether in inference y is x, of another shape or not.
@@ -128,6 +133,12 @@ class AnyLayer {
     bool fuses_pool() const override {
       if constexpr (requires { L::fuses_pool; }) return L::fuses_pool;
       return false;
+    }
+    bool ignores_output() const override {
+      return requires { requires std::same_as<typename L::IgnoresOutput, L>; };
+    }
+    bool overwrites_input() const override {
+      return requires { requires std::same_as<typename L::OverwritesInput, L>; };
     }
     bool halves(const Shape& x) const override {
       if constexpr (requires { layer.halves(x); }) return layer.halves(x);

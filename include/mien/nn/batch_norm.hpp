@@ -20,6 +20,8 @@ namespace mien {
 struct BatchNorm2d {
   static constexpr std::string_view kind = "BatchNorm2d";
   using Inference = BatchNorm2d;
+  using IgnoresOutput = BatchNorm2d;
+  using OverwritesInput = BatchNorm2d;
   static constexpr bool fuses_relu = true;
   static constexpr bool fuses_pool = true;
 

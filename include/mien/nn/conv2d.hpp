@@ -13,6 +13,8 @@ namespace mien {
 struct Conv2d {
   static constexpr std::string_view kind = "Conv2d";
   using Inference = Conv2d;
+  using IgnoresOutput = Conv2d;
+  using OverwritesInput = Conv2d;
 
   index_t filters = 1;
   Extent2 kernel = 3;

@@ -12,6 +12,8 @@ namespace mien {
 struct Dense {
   static constexpr std::string_view kind = "Dense";
   using Inference = Dense;
+  using IgnoresOutput = Dense;
+  using OverwritesInput = Dense;
 
   index_t units = 1;
   bool bias = true;

@@ -17,6 +17,8 @@ namespace mien {
 struct Dropout {
   static constexpr std::string_view kind = "Dropout";
   using Inference = Dropout;
+  using IgnoresOutput = Dropout;
+  using OverwritesInput = Dropout;
   static constexpr bool is_random = true;
   static constexpr bool infers_identity = true;
 

@@ -139,6 +139,7 @@ class GradientChecker {
   void poison(std::span<std::byte> bytes) { std::fill(bytes.begin(), bytes.end(), std::byte{0xff}); }
 
   void backward_into(TensorView<double> dx, const std::vector<TensorView<double>>& views) {
+    forward(y_.view());  // a backward pass may have written over what it saved
     poison(workspace_.scratch());
     net_.backward(x_.view(), y_.view(), dy_.view(), dx, views, workspace_, seed_, 0);
   }

@@ -15,6 +15,12 @@
 //   static constexpr bool fuses_relu = true;                     // only if it heeds Pass::relu
 //   static constexpr bool fuses_pool = true;                     // only if it heeds Pass::pool
 //
+// Training takes less memory and moves less of it if a layer also says (each naming L itself, so that a type derived
+// from it, with a backward of its own, does not inherit it)
+//
+//   using IgnoresOutput = L;    // backward never reads what y holds
+//   using OverwritesInput = L;  // backward may be given dx in the place of x
+//
 // In inference a Sequential may pass over a layer, or have one do the work of those behind it, if it also has
 //
 //   using Inference = L;                           // L itself: what follows is not inherited
@@ -179,6 +185,8 @@ struct Context {
   const Threads* threads = nullptr;
   std::uint64_t seed = 0;
   std::uint64_t step = 0;
+  /// Set by a backward pass that writes over what forward saved.
+  bool* overwritten = nullptr;
 };
 
 /// What a layer is given beside its inputs and outputs.

@@ -12,6 +12,8 @@ namespace mien {
 /// largest value of its window in row order. stride 0 means the window's size. No parameters.
 struct MaxPool2d {
   static constexpr std::string_view kind = "MaxPool2d";
+  using IgnoresOutput = MaxPool2d;
+  using OverwritesInput = MaxPool2d;
 
   Extent2 window = 2;
   Extent2 stride = 0;

@@ -109,8 +109,9 @@ class Sequential {
                Range range = {}, Observer<T>* observer = nullptr) const;
   /// Training backward, after forward with the same arguments and nothing else done with `workspace` since. Assigns
   /// `gradients` (parallel to parameters(); empty views where none is wanted) and, unless empty, dx. Stops at the first
-  /// layer that has a gradient to give. Throws ShapeError or ArgumentError where the arguments do not fit the network
-  /// or the workspace has not seen such a forward.
+  /// layer that has a gradient to give. Gradients between layers are written over what forward saved, where nothing
+  /// reads that again. Throws ShapeError or ArgumentError where the arguments do not fit the network, the workspace has
+  /// not seen such a forward, or another backward pass has written over what that one saved.
   void backward(TensorView<const T> x, TensorView<const T> y, TensorView<const T> dy, TensorView<T> dx,
                 Gradients<T> gradients, Workspace& workspace, std::uint64_t seed, std::uint64_t step,
                 Range range = {}) const;
@@ -168,6 +169,11 @@ class Sequential {
                   const Pass<T>& whole) const;
   /// Whether what layer i gives is saved for the backward pass: not the last one's, nor what no layer looks at again.
   bool keeps_output(index_t i, index_t first, index_t last) const;
+  /// Whether layer i, unless it is done by one in front, writes the gradient of its input over that input as it is
+  /// saved, for nothing reads that again.
+  bool overwrites(index_t i, index_t first, index_t last) const;
+  /// Values of one sample in the largest output of a layer, those inside combinators included.
+  index_t largest_output() const;
 
   std::size_t saved_bytes(index_t i, const Shape& in, const Shape& out, index_t first, index_t last,
                           const Pass<T>& pass) const;

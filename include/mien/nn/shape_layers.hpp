@@ -12,6 +12,8 @@ namespace mien {
 struct Flatten {
   static constexpr std::string_view kind = "Flatten";
   using Inference = Flatten;
+  using IgnoresOutput = Flatten;
+  using OverwritesInput = Flatten;
   static constexpr bool infers_identity = true;
 
   MIEN_COLD Features setup(const Features& input, Setup&) const {

@@ -34,6 +34,9 @@ class Workspace {
   }
   std::span<std::byte> saved() { return saved_.span(); }
   std::span<std::byte> scratch() { return scratch_.span(); }
+  /// Whether a backward pass has written over what is saved, so that there cannot be another one.
+  bool spent() const { return spent_; }
+  void set_spent(bool spent) { spent_ = spent; }
 
  private:
   static void grow(Tensor<std::byte>& bytes, std::size_t size) {
@@ -46,6 +49,7 @@ class Workspace {
   std::unique_ptr<Threads> own_;
   Tensor<std::byte> saved_;
   Tensor<std::byte> scratch_;
+  bool spent_ = false;
 };
 
 }  // namespace mien

@@ -155,8 +155,12 @@ void Sequential<T>::forward(TensorView<const T> x, TensorView<T> y, Workspace& w
                             std::uint64_t step, Range range, Observer<T>* observer) const {
   check(x.shape(), y.shape(), range);
   if (x.shape()[0] == 0) fail<ShapeError>("training needs at least one sample");
-  workspace.reserve(pass_memory(x.shape(), workspace, true, range));
+  Memory memory = pass_memory(x.shape(), workspace, true, range);
+  // What an observer sees and no backward pass needs passes through the scratch memory.
+  if (observer != nullptr) memory.scratch += 2 * bytes_of<T>(x.shape()[0] * largest_output());
+  workspace.reserve(memory);
   const Context context{&workspace.threads(), seed, step};
+  workspace.set_spent(false);
   run_forward(x, y, pass(workspace, context, true, observer), range);
 }
 
@@ -170,8 +174,14 @@ void Sequential<T>::backward(TensorView<const T> x, TensorView<const T> y, Tenso
   if (workspace.saved().size() < needed.saved || workspace.scratch().size() < needed.scratch) {
     fail<ArgumentError>("backward needs a forward of the same batch before it, with the same workspace");
   }
-  const Context context{&workspace.threads(), seed, step};
-  run_backward(x, y, dy, dx, gradients, pass(workspace, context, true, nullptr), range);
+  if (workspace.spent()) {
+    fail<ArgumentError>("a backward pass has written over what forward saved: call forward again before another one");
+  }
+  bool overwritten = false;
+  const Context context{&workspace.threads(), seed, step, &overwritten};
+  const Pass<T> whole = pass(workspace, context, true, nullptr);
+  run_backward(x, y, dy, dx, gradients, whole, range);
+  workspace.set_spent(overwritten);
 }
 
 template <class T>
@@ -205,9 +215,18 @@ MIEN_COLD Memory Sequential<T>::memory_of(const Shape& x, int threads, bool keep
     std::size_t scratch = padded(m.scratch) + (keep ? 0 : padded(m.saved));
     // infer_with() holds a normalization's scales and shifts beside.
     if (!keep && i + 1 < last && node(i + 1).layer.has_infer_map()) scratch += 2 * bytes_of<P>(out.back());
-    // What comes from the layer before and goes to the next, or their gradients.
-    if (i > range.first) scratch += bytes_of<T>(in.size());
-    if (i + 1 < last) scratch += bytes_of<T>(out.size());
+    if (!keep) {
+      // What comes from the layer before and goes to the next.
+      if (i > range.first) scratch += bytes_of<T>(in.size());
+      if (i + 1 < last) scratch += bytes_of<T>(out.size());
+    } else if (applied(i, range.first, last) == 0) {
+      // Their gradients, where these do not lie in what is saved.
+      const index_t end = i + applies(i, last).count();
+      if (i > range.first && !overwrites(i, range.first, last)) scratch += bytes_of<T>(in.size());
+      if (end + 1 < last && !overwrites(end + 1, range.first, last)) {
+        scratch += bytes_of<T>(node(end).output.shape.with_batch(x[0]).size());
+      }
+    }
     total.scratch = std::max(total.scratch, scratch);
     in = out;
   }
@@ -230,8 +249,10 @@ MIEN_COLD void Sequential<T>::run_forward(TensorView<const T> x, TensorView<T> y
       x = {x.data(), shape};
       continue;
     }
-    if (i + 1 < last) {
-      out = pass.keep && keeps_output(i, range.first, last) ? saved.tensor<T>(shape) : ends.opposite(x.data(), shape);
+    if (pass.keep && keeps_output(i, range.first, last)) {
+      out = saved.tensor<T>(shape);
+    } else if (i + 1 < last && (!pass.keep || pass.observer)) {
+      out = ends.opposite(x.data(), shape);
     }
     const Memory m = n.layer.memory(x.shape(), shape, pass.threads().count(), pass.keep);
     Arena rest(ends.between<T>(x, out));
@@ -302,12 +323,19 @@ MIEN_COLD void Sequential<T>::run_backward(TensorView<const T> x, TensorView<con
     const Applied others = applies(i, last);
     if (others.count() > 0) out = fused_out;
     TensorView<const T> in = x;
+    TensorView<T> below = dx;
     if (i > range.first) {
       const Shape before = i - 1 == range.first ? x.shape() : shape_before(i - 1, batch);
-      in = Arena(pass.saved.subspan(offset - saved_bytes(i - 1, before, in_shape, range.first, last, pass)))
-               .template tensor<T>(in_shape);
+      const TensorView<T> kept =
+          Arena(pass.saved.subspan(offset - saved_bytes(i - 1, before, in_shape, range.first, last, pass)))
+              .template tensor<T>(in_shape);
+      in = kept;
+      if (i > lowest) {
+        const bool over = overwrites(i, range.first, last);
+        below = over ? kept : ends.opposite(dy.data(), in_shape);
+        if (over) *pass.context->overwritten = true;
+      }
     }
-    TensorView<T> below = i == lowest ? dx : ends.opposite(dy.data(), in_shape);
     const Memory m = n.layer.memory(in_shape, out_shape, pass.threads().count(), true);
     Pass<T> layer_pass = inner(pass, n, own.take_bytes(m.saved), ends.between<T>(dy, below));
     layer_pass.relu = others.relu;
@@ -394,6 +422,23 @@ MIEN_COLD bool Sequential<T>::keeps_output(index_t i, index_t first, index_t las
   if (i + 1 >= last) return false;
   const index_t behind = applied(i, first, last);
   return behind == 0 ? applies(i, last).count() == 0 : behind == applies(i - behind, last).count();
+}
+
+template <class T>
+MIEN_COLD bool Sequential<T>::overwrites(index_t i, index_t first, index_t last) const {
+  if (i <= first || !node(i).layer.overwrites_input()) return false;
+  return node(i - 1 - applied(i - 1, first, last)).layer.ignores_output();
+}
+
+template <class T>
+MIEN_COLD index_t Sequential<T>::largest_output() const {
+  index_t largest = 0;
+  for (const Node& n : nodes_) {
+    largest = std::max(largest, n.output.shape.size());
+    for (auto& [branch, chain] : const_cast<Node&>(n).layer.branches())
+      largest = std::max(largest, chain->largest_output());
+  }
+  return largest;
 }
 
 template <class T>
