@@ -155,7 +155,8 @@ int train(const Settings& s) {
   const ByteDataset train_faces = fer::to_dataset(data.train, info.preprocessing);
   const ByteDataset validation_faces = fer::to_dataset(data.validation, info.preprocessing);
   const Augmented augmented(train_faces, recipe.augmentation);
-  const Cropped validation(validation_faces, recipe.input);
+  const Cropped validation(validation_faces, recipe.input), mirrored(validation_faces, recipe.input, 9);
+  const std::array<const Dataset*, 2> both{&validation, &mirrored};
 
   std::fprintf(stderr, "%s: %td parameters, %td training and %td validation faces, %d threads, %s\n", s.model.c_str(),
                net.parameter_count(), data.train.size(), data.validation.size(), threads.count(),
@@ -164,9 +165,12 @@ int train(const Settings& s) {
   std::string settings = s.model + ", " + s.precision + ", augment " + (s.augment.empty() ? "recipe" : s.augment) +
                          ", data " + std::to_string(crc32c(std::as_bytes(std::span(data.train.pixels))));
   const auto teachers = load_teachers<T>(s, recipe, info.preprocessing, threads, settings);
+  std::function<Evaluation(Workspace&)> validate;
+  if (recipe.mirrored_validation) validate = [&](Workspace& workspace) { return evaluate(net, both, workspace); };
   const FitOptions options{.epochs = recipe.epochs,
                            .batch = recipe.batch,
                            .validation = &validation,
+                           .validate = validate,
                            .seed = s.common.seed,
                            .threads = &threads,
                            .schedule = recipe.schedule,

@@ -18,6 +18,17 @@ class Sequential;
 
 namespace detail {
 
+/// What a layer says of itself by constants and types: see AnyLayer's functions of these names.
+struct Traits {
+  bool is_random = false;
+  bool fuses_relu = false;
+  bool fuses_pool = false;
+  bool ignores_output = false;
+  bool overwrites_input = false;
+  bool infers_identity = false;
+  bool has_infer_map = false;
+};
+
 /// What AnyLayer holds. Not nested in it: compilers differ in whether `extern template class AnyLayer` then promises
 /// its table of virtual functions elsewhere.
 template <class T>
@@ -31,14 +42,8 @@ struct LayerInterface {
   virtual void backward(TensorView<const T>, TensorView<const T>, TensorView<const T>, TensorView<T>, Gradients<T>,
                         const Pass<T>&) const = 0;
   virtual void describe(Describer&) = 0;
-  virtual bool is_random() const = 0;
-  virtual bool fuses_relu() const = 0;
-  virtual bool fuses_pool() const = 0;
-  virtual bool ignores_output() const = 0;
-  virtual bool overwrites_input() const = 0;
+  virtual Traits traits() const = 0;
   virtual bool halves(const Shape&) const = 0;
-  virtual bool infers_identity() const = 0;
-  virtual bool has_infer_map() const = 0;
   virtual void infer_map(const Pass<T>&, parameter_t<T>*, parameter_t<T>*) const = 0;
   virtual bool infers(bool scales) const = 0;
   virtual bool infer(TensorView<const T>, TensorView<T>, const Pass<T>&,
@@ -74,20 +79,20 @@ class AnyLayer {
   }
   void describe(Describer& describer) { self_->describe(describer); }
   /// Whether its training outputs are random.
-  bool is_random() const { return self_->is_random(); }
+  bool is_random() const { return self_->traits().is_random; }
   /// Whether it applies a Relu behind it by itself when asked to.
-  bool fuses_relu() const { return self_->fuses_relu(); }
+  bool fuses_relu() const { return self_->traits().fuses_relu; }
   /// Whether it applies a Relu and a max pooling of 2x2 behind it by itself when asked to.
-  bool fuses_pool() const { return self_->fuses_pool(); }
+  bool fuses_pool() const { return self_->traits().fuses_pool; }
   /// Whether its backward pass never reads y, and whether it may write dx where x lies.
-  bool ignores_output() const { return self_->ignores_output(); }
-  bool overwrites_input() const { return self_->overwrites_input(); }
+  bool ignores_output() const { return self_->traits().ignores_output; }
+  bool overwrites_input() const { return self_->traits().overwrites_input; }
   /// Whether it is such a pooling for x.
   bool halves(const Shape& x) const { return self_->halves(x); }
   /// Whether in inference y is x, of another shape or not.
-  bool infers_identity() const { return self_->infers_identity(); }
+  bool infers_identity() const { return self_->traits().infers_identity; }
   /// Whether in inference y = x * scale[c] + shift[c] per channel, and what these are.
-  bool has_infer_map() const { return self_->has_infer_map(); }
+  bool has_infer_map() const { return self_->traits().has_infer_map; }
   void infer_map(const Pass<T>& pass, parameter_t<T>* scale, parameter_t<T>* shift) const {
     self_->infer_map(pass, scale, shift);
   }
@@ -104,6 +109,7 @@ class AnyLayer {
 
  private:
   using Interface = detail::LayerInterface<T>;
+  using Traits = detail::Traits;
 
   template <class L>
   struct Model final : Interface {
@@ -122,23 +128,16 @@ class AnyLayer {
       layer.template backward<T>(x, y, dy, dx, gradients, pass);
     }
     void describe(Describer& describer) override { layer.describe(describer); }
-    bool is_random() const override {
-      if constexpr (requires { L::is_random; }) return L::is_random;
-      return false;
-    }
-    bool fuses_relu() const override {
-      if constexpr (requires { L::fuses_relu; }) return L::fuses_relu;
-      return false;
-    }
-    bool fuses_pool() const override {
-      if constexpr (requires { L::fuses_pool; }) return L::fuses_pool;
-      return false;
-    }
-    bool ignores_output() const override {
-      return requires { requires std::same_as<typename L::IgnoresOutput, L>; };
-    }
-    bool overwrites_input() const override {
-      return requires { requires std::same_as<typename L::OverwritesInput, L>; };
+    Traits traits() const override {
+      Traits t;
+      if constexpr (requires { L::is_random; }) t.is_random = L::is_random;
+      if constexpr (requires { L::fuses_relu; }) t.fuses_relu = L::fuses_relu;
+      if constexpr (requires { L::fuses_pool; }) t.fuses_pool = L::fuses_pool;
+      t.ignores_output = requires { requires std::same_as<typename L::IgnoresOutput, L>; };
+      t.overwrites_input = requires { requires std::same_as<typename L::OverwritesInput, L>; };
+      if constexpr (has_inference && requires { L::infers_identity; }) t.infers_identity = L::infers_identity;
+      t.has_infer_map = maps;
+      return t;
     }
     bool halves(const Shape& x) const override {
       if constexpr (requires { layer.halves(x); }) return layer.halves(x);
@@ -150,11 +149,6 @@ class AnyLayer {
       l.template infer_map<T>(pass, p, p);
     };
     static constexpr bool joins = has_inference && requires(const L& l) { l.template infers<T>(true); };
-    bool infers_identity() const override {
-      if constexpr (has_inference && requires { L::infers_identity; }) return L::infers_identity;
-      return false;
-    }
-    bool has_infer_map() const override { return maps; }
     void infer_map(const Pass<T>& pass, parameter_t<T>* scale, parameter_t<T>* shift) const override {
       if constexpr (maps) layer.template infer_map<T>(pass, scale, shift);
     }

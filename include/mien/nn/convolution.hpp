@@ -18,7 +18,7 @@ inline index_t window_extent(index_t in, index_t before, index_t after, index_t 
 }
 
 template <class T>
-Memory convolution_memory(const kernels::ConvGeometry& g, int threads, bool keep) {
+MIEN_COLD Memory convolution_memory(const kernels::ConvGeometry& g, int threads, bool keep) {
   using kernels::ConvPass;
   std::size_t bytes = kernels::conv2d_scratch_bytes<T>(ConvPass::forward, g, threads);
   if (keep) {
@@ -41,22 +41,23 @@ kernels::PackedWeights packed_of(const Pass<T>& pass) {
 }
 
 template <class T>
-void convolution_forward(const kernels::ConvGeometry& g, TensorView<const T> x, TensorView<T> y, const Pass<T>& pass) {
+MIEN_COLD void convolution_forward(const kernels::ConvGeometry& g, TensorView<const T> x, TensorView<T> y,
+                                   const Pass<T>& pass) {
   kernels::conv2d_forward(g, x.data(), pass.parameters[0].data(), bias_of(pass), y.data(), pass.scratch.data(),
                           pass.threads(), cpu_isa(), packed_of(pass));
 }
 
 /// As kernels::conv2d_infer.
 template <class T>
-bool convolution_infer(const kernels::ConvGeometry& g, TensorView<const T> x, TensorView<T> y, const Pass<T>& pass,
-                       const kernels::Epilogue<parameter_t<T>>& epilogue) {
+MIEN_COLD bool convolution_infer(const kernels::ConvGeometry& g, TensorView<const T> x, TensorView<T> y,
+                                 const Pass<T>& pass, const kernels::Epilogue<parameter_t<T>>& epilogue) {
   return kernels::conv2d_infer(g, x.data(), pass.parameters[0].data(), bias_of(pass), epilogue, y.data(),
                                pass.scratch.data(), pass.threads(), cpu_isa(), packed_of(pass));
 }
 
 template <class T>
-void convolution_backward(const kernels::ConvGeometry& g, TensorView<const T> x, TensorView<const T> dy,
-                          TensorView<T> dx, Gradients<T> gradients, const Pass<T>& pass) {
+MIEN_COLD void convolution_backward(const kernels::ConvGeometry& g, TensorView<const T> x, TensorView<const T> dy,
+                                    TensorView<T> dx, Gradients<T> gradients, const Pass<T>& pass) {
   parameter_t<T>* dweight = gradients[0].data();
   parameter_t<T>* dbias = gradients.size() > 1 ? gradients[1].data() : nullptr;
   if (dweight || dbias) {

@@ -1,6 +1,7 @@
 // fit: the training loop, with validation, checkpoints and resume.
 #pragma once
 
+#include <functional>
 #include <type_traits>
 
 #include "mien/train/checkpoint.hpp"
@@ -23,6 +24,9 @@ struct FitOptions {
   int epochs = 1;
   index_t batch = 64;
   const Dataset* validation = nullptr;
+  /// Judges the weights after every epoch instead of evaluate() on `validation`: the network holds them then, averaged
+  /// ones where averaging is on. By the mean of the answers to several views, say: evaluate(net, views, workspace).
+  std::function<Evaluation(Workspace&)> validate = {};
   /// Train layers from this one on, on datasets of what comes out of those before it: see CachedFeatures.
   index_t first_layer = 0;
   std::uint64_t seed = 0;
@@ -107,6 +111,7 @@ class Trainer {
 
  private:
   Range range() const { return {options_.first_layer, -1}; }
+  bool validates() const { return options_.validation || options_.validate; }
 
   MIEN_COLD void check() const {
     const FitOptions& o = options_;
@@ -177,6 +182,7 @@ class Trainer {
     if (o.drop_last) text += ", drop last";
     if (o.targets) text += ", other targets";
     if (o.validation) add("validation samples", o.validation->size());
+    if (o.validate) text += ", other validation";
     if (o.restore_best) text += ", restore best";
     if (o.first_layer > 0) add("first layer", o.first_layer);
     for (const std::string& name : net_.frozen_names()) text += ", frozen " + name;
@@ -285,9 +291,10 @@ class Trainer {
                        .images_per_second = rate()};
     if (average_) average_->swap(net_.parameters());
     bool better = false;
-    if (options_.validation) {
-      const Evaluation e =
-          evaluate(net_, *options_.validation, workspace_, std::max<index_t>(options_.batch, 64), options_.first_layer);
+    if (validates()) {
+      const Evaluation e = options_.validate ? options_.validate(workspace_)
+                                             : evaluate(net_, *options_.validation, workspace_,
+                                                        std::max<index_t>(options_.batch, 64), options_.first_layer);
       report.validation_loss = e.loss();
       report.validation_accuracy = e.accuracy();
       report.validation_macro_f1 = e.macro_f1();
@@ -302,12 +309,12 @@ class Trainer {
       }
     }
     state_.history.epochs.push_back(report);
-    if (!options_.best_model.empty() && (better || !options_.validation)) {
+    if (!options_.best_model.empty() && (better || !validates())) {
       save(net_, options_.best_model, options_.info);
     }
     if (average_) average_->swap(net_.parameters());
     state_.bad_epochs = better ? 0 : state_.bad_epochs + 1;
-    if (options_.validation) {
+    if (validates()) {
       schedule_.observe(schedule_.watches_loss() ? report.validation_loss : report.validation_accuracy);
     } else {
       schedule_.observe(schedule_.watches_loss() ? report.train_loss : report.train_accuracy);
@@ -324,7 +331,7 @@ class Trainer {
   }
 
   bool out_of_patience() const {
-    return options_.patience > 0 && options_.validation && state_.bad_epochs >= options_.patience;
+    return options_.patience > 0 && validates() && state_.bad_epochs >= options_.patience;
   }
 
   MIEN_COLD void write_checkpoint() {

@@ -506,7 +506,7 @@ MIEN_COLD Pass<T> Sequential<T>::inner(const Pass<T>& outer, const Node& n, std:
 }
 
 template <class T>
-void Sequential<T>::check(const Shape& x, const Shape& y, Range range) const {
+MIEN_COLD void Sequential<T>::check(const Shape& x, const Shape& y, Range range) const {
   if (!built()) fail<ArgumentError>("the network is not built: call build(shape of one sample) first");
   const index_t last = end_of(range);
   if (range.first < 0 || range.first > last || last > layer_count()) {
