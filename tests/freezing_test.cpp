@@ -173,6 +173,7 @@ TEST_CASE("freezing: nothing below the boundary is read or written in backward")
   CrossEntropy{}(trainer.y.view(), trainer.targets.view(), trainer.dy.view());
   test::GradientTensors<float> expected(net), got(net);
   net.backward(trainer.x.view(), trainer.y.view(), trainer.dy.view(), {}, expected.views, workspace, 9, 0);
+  net.forward(trainer.x.view(), trainer.y.view(), workspace, 9, 0);
   for (auto& p : net.parameters())
     if (p.frozen) test::fill_nan(p.value);
   test::fill_nan(trainer.x);

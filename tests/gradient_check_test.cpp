@@ -73,6 +73,17 @@ struct Faulty {
   void describe(Describer&) {}
 };
 
+/// Reads x when it has written dx, which is no fault unless it says that they may lie in one place.
+struct ReadsInput : Faulty {
+  static constexpr std::string_view kind = "ReadsInput";
+  using OverwritesInput = ReadsInput;
+};
+/// Reads y, and says that it does not.
+struct ReadsOutput : Tanh {
+  static constexpr std::string_view kind = "ReadsOutput";
+  using IgnoresOutput = ReadsOutput;
+};
+
 /// Gives the same whatever it is given.
 struct Constant : detail::Elementwise<Constant> {
   static constexpr std::string_view kind = "Constant";
@@ -109,6 +120,15 @@ TEST_CASE("gradient check: finds each kind of fault and says where") {
     CHECK_FALSE(result);
     CHECK_FALSE(result.problems.empty());
   }
+}
+
+TEST_CASE("gradient check: finds out what a layer wrongly says of its input or output") {
+  const GradientCheck input = check_gradients(ReadsInput{}, {5}), output = check_gradients(ReadsOutput{}, {5});
+  CHECK_FALSE(input);
+  CHECK(contains(input.message(), "the gradient of 0.weight changes where dx is written over x"));
+  CHECK_FALSE(output);
+  CHECK(contains(output.message(), "dx changes where"));
+  CHECK(check_gradients(Tanh{}, {5}));
 }
 
 TEST_CASE("gradient check: a gradient of nothing but zeros proves nothing") {

@@ -343,7 +343,6 @@ void check_cut(Sequential<T> net, const std::vector<index_t>& cuts, index_t held
     RecorderOf<T> recorder;
     Tensor<T> observed(y.shape()), observed_dx(x.shape());
     net.forward(x.view(), observed.view(), workspace, 1, 0, {}, &recorder);
-    CHECK(static_cast<index_t>(recorder.names.size()) >= net.layer_count());
     for (auto& g : parts.tensors) std::fill(g.begin(), g.end(), P{0});
     net.backward(x.view(), observed.view(), dy.view(), observed_dx.view(), parts.views, workspace, 1, 0);
     CHECK(test::same_bits(y, observed));
@@ -353,8 +352,11 @@ void check_cut(Sequential<T> net, const std::vector<index_t>& cuts, index_t held
     // Without keeping anything, too.
     Tensor<T> inferred(y.shape()), watched(y.shape());
     net.infer(x.view(), inferred.view(), workspace);
-    net.infer(x.view(), watched.view(), workspace, {}, &recorder);
+    RecorderOf<T> inference;
+    net.infer(x.view(), watched.view(), workspace, {}, &inference);
     CHECK(test::same_bits(inferred, watched));
+    CHECK(static_cast<index_t>(recorder.names.size()) >= net.layer_count());
+    CHECK(recorder.names == inference.names);
   }
 }
 
@@ -548,12 +550,19 @@ TEST_CASE("sequential: a second backward needs a second forward where the first 
   };
   net.forward(x.view(), y.view(), workspace, 1, 0);
   backward(dx.view(), gradients.views);
-  CHECK(contains(test::message_of<ArgumentError>([&] { backward(again.view(), second.views); }), "call forward again"));
+  CHECK(contains(test::message_of<ArgumentError>([&] { backward(again.view(), second.views); }),
+                 "call forward before every backward"));
   net.forward(x.view(), y.view(), workspace, 1, 0);
   backward(again.view(), second.views);
   CHECK(test::same_bits(dx, again));
   for (std::size_t i = 0; i < gradients.tensors.size(); ++i)
     CHECK(test::same_bits(gradients.tensors[i], second.tensors[i]));
+  // A pass that does not come to its end leaves nothing to go on with.
+  auto& weight = net.parameter("0.weight");
+  const Tensor<float> right = std::exchange(weight.value, Tensor<float>({1}));
+  CHECK_THROWS_AS(net.forward(x.view(), y.view(), workspace, 1, 0), ShapeError);
+  weight.value = right;
+  CHECK_THROWS_AS(backward(again.view(), second.views), ArgumentError);
   // With everything below frozen nothing is written over.
   net.freeze("0");
   net.freeze("1");

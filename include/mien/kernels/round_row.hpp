@@ -36,9 +36,9 @@ MIEN_AMX inline void round_row(const float* from, bfloat16* to, index_t n) {
 /// Whether write_row() should leave rounding to round_row().
 inline bool rounds_rows() { return cpu_isa() >= Isa::avx512_bf16; }
 
-/// to[i] = T(value(i)) for i in [0, n), n at most row_values; `value` is a MIEN_INLINE lambda, which may read to[i] but
-/// nothing else that is written. Rounding to bfloat16
-/// takes a dozen instructions where the processor has none for it, more than what is usually to be rounded.
+/// to[i] = T(value(i)) for i in [0, n), n at most row_values; `value` is a MIEN_INLINE lambda. Iterations count as
+/// independent: value(i) may read to[i], but nothing else that is written here. Rounding to bfloat16 takes a dozen
+/// instructions where the processor has none for it, more than what is usually to be rounded.
 template <class P, class T, class F>
 MIEN_INLINE inline void write_row(index_t n, T* to, bool rounds, const F& value) {
 #if MIEN_HAS_X86_KERNELS

@@ -84,8 +84,9 @@ class AnyLayer {
   bool fuses_relu() const { return self_->traits().fuses_relu; }
   /// Whether it applies a Relu and a max pooling of 2x2 behind it by itself when asked to.
   bool fuses_pool() const { return self_->traits().fuses_pool; }
-  /// Whether its backward pass never reads y, and whether it may write dx where x lies.
+  /// Whether its backward pass never reads what y holds.
   bool ignores_output() const { return self_->traits().ignores_output; }
+  /// Whether its backward pass may be given a dx that is x.
   bool overwrites_input() const { return self_->traits().overwrites_input; }
   /// Whether it is such a pooling for x.
   bool halves(const Shape& x) const { return self_->halves(x); }

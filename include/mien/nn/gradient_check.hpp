@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "mien/nn/dropout.hpp"
 #include "mien/nn/sequential.hpp"
 
 namespace mien {
@@ -106,6 +107,39 @@ class GradientChecker {
       if (p.role != Role::statistic) differences(p.name, p.value.view(), gradients_[i].view());
     }
     compare();
+    return result_;
+  }
+
+  /// For a net of `layer` alone: between two others, over whose input and output gradients are written if what it says
+  /// of itself allows it, it has to give the same.
+  template <class L>
+  GradientCheck check_between(const L& layer) {
+    Sequential<double> chain{Dropout{0}, layer, Dropout{0}};
+    chain.build(net_.input_shape(), seed_);
+    for (std::size_t i = 0; i < gradients_.size(); ++i) chain.parameters()[i].value = net_.parameters()[i].value;
+    if (options_.frozen) chain.freeze("");
+    struct Results {
+      Tensor<double> y, dx;
+      std::vector<Tensor<double>> gradients;
+      std::vector<TensorView<double>> views;
+    };
+    const auto run = [&](Range range) {
+      Results r{Tensor<double>(y_.shape()), Tensor<double>(x_.shape()), gradients_, {}};
+      for (Tensor<double>& gradient : r.gradients) {
+        poison(gradient.span());
+        r.views.push_back(gradient.view());
+      }
+      chain.forward(x_.view(), r.y.view(), workspace_, seed_, 0, range);
+      poison(workspace_.scratch());
+      chain.backward(x_.view(), r.y.view(), dy_.view(), r.dx.view(), r.views, workspace_, seed_, 0, range);
+      return r;
+    };
+    const Results alone = run({1, 2}), between = run({});
+    const char* const where = " changes where dx is written over x or dy over y: see IgnoresOutput and OverwritesInput";
+    if (!same(between.dx, alone.dx)) problem(std::string("dx") + where);
+    for (std::size_t i = 0; i < gradients_.size(); ++i) {
+      if (!same(between.gradients[i], alone.gradients[i])) problem("the gradient of " + name(i) + where);
+    }
     return result_;
   }
 
@@ -280,11 +314,14 @@ inline GradientCheck check_gradients(const Sequential<double>& net, const Shape&
   return detail::GradientChecker(net, input, seed, options).run();
 }
 
-/// The same for one layer of any type.
+/// The same for one layer of any type, which must also give the same where its IgnoresOutput and OverwritesInput have
+/// gradients written over its output and input.
 template <class L>
 requires Layer<L, double> GradientCheck check_gradients(const L& layer, const Shape& input, std::uint64_t seed = 1,
                                                         const GradientCheckOptions& options = {}) {
-  return check_gradients(Sequential<double>(layer), input, seed, options);
+  detail::GradientChecker checker(Sequential<double>(layer), input, seed, options);
+  checker.run();
+  return checker.check_between(layer);
 }
 
 }  // namespace mien

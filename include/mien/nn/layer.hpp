@@ -16,10 +16,11 @@
 //   static constexpr bool fuses_pool = true;                     // only if it heeds Pass::pool
 //
 // Training takes less memory and moves less of it if a layer also says (each naming L itself, so that a type derived
-// from it, with a backward of its own, does not inherit it)
+// from it, with a backward of its own, does not inherit it; check_gradients finds out what is not true)
 //
-//   using IgnoresOutput = L;    // backward never reads what y holds
-//   using OverwritesInput = L;  // backward may be given dx in the place of x
+//   using IgnoresOutput = L;    // backward never reads what y holds, also where Pass::relu or Pass::pool is heeded
+//   using OverwritesInput = L;  // backward may be given a dx that is x: an element of x is read by the piece of work
+//                               // that writes it, before that, or not at all; never for combinators
 //
 // In inference a Sequential may pass over a layer, or have one do the work of those behind it, if it also has
 //
@@ -180,12 +181,12 @@ class Observer {
   virtual void output(std::string_view layer, std::string_view kind, TensorView<const T> y) = 0;
 };
 
-/// The constants of one forward and backward pass through a network.
+/// What is the same for all layers in one forward or backward pass through a network.
 struct Context {
   const Threads* threads = nullptr;
   std::uint64_t seed = 0;
   std::uint64_t step = 0;
-  /// Set by a backward pass that writes over what forward saved.
+  /// Unless null: set to true by a backward pass that writes over what forward saved.
   bool* overwritten = nullptr;
 };
 

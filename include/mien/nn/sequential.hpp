@@ -109,9 +109,9 @@ class Sequential {
                Range range = {}, Observer<T>* observer = nullptr) const;
   /// Training backward, after forward with the same arguments and nothing else done with `workspace` since. Assigns
   /// `gradients` (parallel to parameters(); empty views where none is wanted) and, unless empty, dx. Stops at the first
-  /// layer that has a gradient to give. Gradients between layers are written over what forward saved, where nothing
-  /// reads that again. Throws ShapeError or ArgumentError where the arguments do not fit the network, the workspace has
-  /// not seen such a forward, or another backward pass has written over what that one saved.
+  /// layer that has a gradient to give. Call forward before every backward: gradients between layers are written over
+  /// what it saved, where nothing reads that again. Throws ShapeError or ArgumentError where the arguments do not fit
+  /// the network, the workspace has not seen such a forward, or what that saved has been written over.
   void backward(TensorView<const T> x, TensorView<const T> y, TensorView<const T> dy, TensorView<T> dx,
                 Gradients<T> gradients, Workspace& workspace, std::uint64_t seed, std::uint64_t step,
                 Range range = {}) const;
@@ -173,12 +173,17 @@ class Sequential {
   /// saved, for nothing reads that again.
   bool overwrites(index_t i, index_t first, index_t last) const;
   /// Values of one sample in the largest output of a layer, those inside combinators included.
-  index_t largest_output() const;
+  index_t largest_output(Range range = {}) const;
 
   std::size_t saved_bytes(index_t i, const Shape& in, const Shape& out, index_t first, index_t last,
                           const Pass<T>& pass) const;
   /// What layer i, a pooling, saves.
   std::size_t pool_saved_bytes(index_t i, index_t batch, const Pass<T>& pass) const;
+
+  /// The chains inside a combinator, to be read only.
+  static std::vector<std::pair<std::string, Sequential*>> branches_of(const Node& n) {
+    return const_cast<Node&>(n).layer.branches();
+  }
 
   static bool wants_gradient(const Node& n, Gradients<T> gradients);
 

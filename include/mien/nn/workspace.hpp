@@ -34,11 +34,11 @@ class Workspace {
   }
   std::span<std::byte> saved() { return saved_.span(); }
   std::span<std::byte> scratch() { return scratch_.span(); }
-  /// Whether a backward pass has written over what is saved, so that there cannot be another one.
-  bool spent() const { return spent_; }
-  void set_spent(bool spent) { spent_ = spent; }
 
  private:
+  template <class T>
+  friend class Sequential;
+
   static void grow(Tensor<std::byte>& bytes, std::size_t size) {
     if (static_cast<std::size_t>(bytes.size()) >= size) return;
     bytes = {};  // freed before the larger block is asked for
@@ -49,7 +49,8 @@ class Workspace {
   std::unique_ptr<Threads> own_;
   Tensor<std::byte> saved_;
   Tensor<std::byte> scratch_;
-  bool spent_ = false;
+  /// Whether `saved_` is what a forward pass left that came to its end, and no backward pass has written over it.
+  bool kept_ = false;
 };
 
 }  // namespace mien

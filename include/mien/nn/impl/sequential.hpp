@@ -157,11 +157,12 @@ void Sequential<T>::forward(TensorView<const T> x, TensorView<T> y, Workspace& w
   if (x.shape()[0] == 0) fail<ShapeError>("training needs at least one sample");
   Memory memory = pass_memory(x.shape(), workspace, true, range);
   // What an observer sees and no backward pass needs passes through the scratch memory.
-  if (observer != nullptr) memory.scratch += 2 * bytes_of<T>(x.shape()[0] * largest_output());
+  if (observer != nullptr) memory.scratch += 2 * bytes_of<T>(x.shape()[0] * largest_output(range));
+  workspace.kept_ = false;
   workspace.reserve(memory);
   const Context context{&workspace.threads(), seed, step};
-  workspace.set_spent(false);
   run_forward(x, y, pass(workspace, context, true, observer), range);
+  workspace.kept_ = true;
 }
 
 template <class T>
@@ -174,14 +175,17 @@ void Sequential<T>::backward(TensorView<const T> x, TensorView<const T> y, Tenso
   if (workspace.saved().size() < needed.saved || workspace.scratch().size() < needed.scratch) {
     fail<ArgumentError>("backward needs a forward of the same batch before it, with the same workspace");
   }
-  if (workspace.spent()) {
-    fail<ArgumentError>("a backward pass has written over what forward saved: call forward again before another one");
+  if (!workspace.kept_) {
+    fail<ArgumentError>(
+        "call forward before every backward: what it saved has been written over by a backward pass, or it did not "
+        "come to its end");
   }
   bool overwritten = false;
   const Context context{&workspace.threads(), seed, step, &overwritten};
   const Pass<T> whole = pass(workspace, context, true, nullptr);
+  workspace.kept_ = false;
   run_backward(x, y, dy, dx, gradients, whole, range);
-  workspace.set_spent(overwritten);
+  workspace.kept_ = !overwritten;
 }
 
 template <class T>
@@ -333,7 +337,7 @@ MIEN_COLD void Sequential<T>::run_backward(TensorView<const T> x, TensorView<con
       if (i > lowest) {
         const bool over = overwrites(i, range.first, last);
         below = over ? kept : ends.opposite(dy.data(), in_shape);
-        if (over) *pass.context->overwritten = true;
+        if (over && pass.context->overwritten != nullptr) *pass.context->overwritten = true;
       }
     }
     const Memory m = n.layer.memory(in_shape, out_shape, pass.threads().count(), true);
@@ -431,12 +435,11 @@ MIEN_COLD bool Sequential<T>::overwrites(index_t i, index_t first, index_t last)
 }
 
 template <class T>
-MIEN_COLD index_t Sequential<T>::largest_output() const {
+MIEN_COLD index_t Sequential<T>::largest_output(Range range) const {
   index_t largest = 0;
-  for (const Node& n : nodes_) {
-    largest = std::max(largest, n.output.shape.size());
-    for (auto& [branch, chain] : const_cast<Node&>(n).layer.branches())
-      largest = std::max(largest, chain->largest_output());
+  for (index_t i = range.first; i < end_of(range); ++i) {
+    largest = std::max(largest, node(i).output.shape.size());
+    for (const auto& [branch, chain] : branches_of(node(i))) largest = std::max(largest, chain->largest_output());
   }
   return largest;
 }
@@ -552,7 +555,7 @@ MIEN_COLD void Sequential<T>::sync_frozen_layers(std::span<const Parameter<P>> o
 template <class T>
 MIEN_COLD bool Sequential<T>::is_fixed(const Node& n) {
   if (n.frozen) return true;
-  const auto branches = const_cast<Node&>(n).layer.branches();
+  const auto branches = branches_of(n);
   if (branches.empty()) return n.parameter_count == 0 && !n.layer.is_random();
   for (auto& [branch, chain] : branches)
     for (const Node& inner : chain->nodes_)
@@ -566,7 +569,7 @@ MIEN_COLD void Sequential<T>::collect_frozen(const Node& n, std::vector<std::str
     names.push_back(n.full_name);
     return;
   }
-  for (auto& [branch, chain] : const_cast<Node&>(n).layer.branches())
+  for (const auto& [branch, chain] : branches_of(n))
     for (const Node& inner : chain->nodes_) collect_frozen(inner, names);
 }
 
