@@ -203,7 +203,8 @@ int train(const Settings& s) {
   fer::Report report;
   report.title = s.model + " on " + (data.train.synthetic ? "synthetic faces" : "FER2013");
   report.subtitle = "Figures on " + data.validation_name + ", epoch " + std::to_string(history.best_epoch) + " of " +
-                    std::to_string(recipe.epochs) + " chosen by it";
+                    std::to_string(recipe.epochs) + " chosen by it" +
+                    (recipe.mirrored_validation ? " (picture and mirror image)" : "");
   report.synthetic = data.train.synthetic;
   report.warnings = data.warnings;
   report.history = history.epochs;
@@ -214,6 +215,7 @@ int train(const Settings& s) {
                             {"synthetic", data.train.synthetic},
                             {"epochs", static_cast<int>(history.epochs.size())},
                             {"best_epoch", history.best_epoch},
+                            {"best_accuracy", history.best_accuracy},
                             {"accuracy", all.accuracy()},
                             {"macro_f1", all.macro_f1()},
                             {"count", all.count()},

@@ -54,10 +54,26 @@ class NonFiniteFinder : public Observer<T> {
   std::string found;
 };
 
+/// y = the network's answers to x, from `first_layer` on. Throws NumericError, naming the first layer that went wrong,
+/// when one is not finite.
+template <class T>
+MIEN_COLD void infer_finite(const Sequential<T>& net, TensorView<const T> x, TensorView<T> y, Workspace& workspace,
+                            index_t first_layer) {
+  net.infer(x, y, workspace, {first_layer});
+  if (std::all_of(y.begin(), y.end(), [](T value) { return std::isfinite(static_cast<parameter_t<T>>(value)); }))
+    return;
+  NonFiniteFinder<T> finder;
+  net.infer(x, y, workspace, {first_layer}, &finder);
+  fail<NumericError>(
+      {"evaluation: the network's answers are not finite: ", (finder.found.empty() ? "an input is not" : finder.found),
+       ". What was saved before is kept; if it came so in training, try a smaller learning rate"});
+}
+
 }  // namespace detail
 
 /// Calls f(first sample, its probabilities (count, classes), its labels) for each batch of `views`, which are the same
-/// samples seen in different ways (ten crops, say): the probabilities are the mean over the views.
+/// samples seen in different ways (ten crops, say): the probabilities are the mean over the views. Throws NumericError
+/// as evaluate().
 template <class T, class F>
 void for_each_prediction(const Sequential<T>& net, std::span<const Dataset* const> views, index_t batch,
                          Workspace& workspace, F&& f) {
@@ -81,7 +97,7 @@ void for_each_prediction(const Sequential<T>& net, std::span<const Dataset* cons
       const Shape shape = output.with_batch(b->count);
       const TensorView<T> y(logits.data(), shape);
       const TensorView<const float> inputs(b->inputs.data(), views[0]->shape().with_batch(b->count));
-      net.infer(detail::convert_batch(inputs, converted, workspace.threads()), y, workspace);
+      detail::infer_finite(net, detail::convert_batch(inputs, converted, workspace.threads()), y, workspace, 0);
       softmax(TensorView<const T>(y), TensorView<float>(one.data(), shape));
       const float weight = 1.0f / static_cast<float>(views.size());
       for (index_t i = 0; i < shape.size(); ++i) mean[i] = (begin ? 0.0f : mean[i]) + weight * one[i];
@@ -105,14 +121,7 @@ MIEN_COLD Evaluation evaluate(const Sequential<T>& net, const Dataset& dataset, 
     const TensorView<T> y(logits.data(), net.output_shape().with_batch(b->count));
     const TensorView<const float> inputs(b->inputs.data(), dataset.shape().with_batch(b->count));
     const auto x = detail::convert_batch(inputs, converted, workspace.threads());
-    net.infer(x, y, workspace, {first_layer});
-    if (!std::all_of(y.begin(), y.end(), [](T value) { return std::isfinite(static_cast<parameter_t<T>>(value)); })) {
-      detail::NonFiniteFinder<T> finder;
-      net.infer(x, y, workspace, {first_layer}, &finder);
-      fail<NumericError>({"evaluation: the network's answers are not finite: ",
-                          (finder.found.empty() ? "an input is not" : finder.found),
-                          ". What was saved before is kept; if it came so in training, try a smaller learning rate"});
-    }
+    detail::infer_finite(net, x, y, workspace, first_layer);
     result.add_logits(TensorView<const T>(y), b->labels);
   }
   return result;
