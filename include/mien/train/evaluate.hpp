@@ -90,20 +90,23 @@ void for_each_prediction(const Sequential<T>& net, std::span<const Dataset* cons
         std::make_unique<Batches>(*view, BatchOptions{.batch = batch, .shuffle = false, .prefetch = 1, .threads = 1}));
   }
   for (index_t first = 0; first < samples;) {
-    const Batch* b = nullptr;
+    index_t count = 0;
+    std::span<const int> labels;
     for (auto& stream : streams) {
-      const bool begin = b == nullptr;
-      b = stream->next();
-      const Shape shape = output.with_batch(b->count);
+      const Batch& b = *stream->next();
+      const bool begin = count == 0;
+      count = b.count;
+      labels = b.labels;
+      const Shape shape = output.with_batch(count);
       const TensorView<T> y(logits.data(), shape);
-      const TensorView<const float> inputs(b->inputs.data(), views[0]->shape().with_batch(b->count));
+      const TensorView<const float> inputs(b.inputs.data(), views[0]->shape().with_batch(count));
       detail::infer_finite(net, detail::convert_batch(inputs, converted, workspace.threads()), y, workspace, 0);
       softmax(TensorView<const T>(y), TensorView<float>(one.data(), shape));
       const float weight = 1.0f / static_cast<float>(views.size());
       for (index_t i = 0; i < shape.size(); ++i) mean[i] = (begin ? 0.0f : mean[i]) + weight * one[i];
     }
-    f(first, TensorView<const float>(mean.data(), output.with_batch(b->count)), std::span<const int>(b->labels));
-    first += b->count;
+    f(first, TensorView<const float>(mean.data(), output.with_batch(count)), labels);
+    first += count;
   }
 }
 
