@@ -24,16 +24,6 @@
 #define MIEN_TARGET_AVX2 __attribute__((target("avx2,fma,prefer-vector-width=256")))
 #endif
 
-/// No iteration of the loop behind it reads what another one writes. Compilers then need no check whether rows overlap
-/// before they use vectors, which would fail where a row is written over the one that it is computed from.
-#if defined(__clang__) && defined(__OPTIMIZE_SIZE__)
-#define MIEN_INDEPENDENT
-#elif defined(__clang__)
-#define MIEN_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
-#else
-#define MIEN_INDEPENDENT _Pragma("GCC ivdep")
-#endif
-
 namespace mien::kernels {
 
 namespace detail {

@@ -1,6 +1,8 @@
 // Rows of sums and products on their way to tensors.
 #pragma once
 
+#include <algorithm>
+
 #include "mien/core/bfloat16.hpp"
 #include "mien/core/cpu.hpp"
 #include "mien/core/shape.hpp"
@@ -51,8 +53,16 @@ MIEN_INLINE inline void write_row(index_t n, T* to, bool rounds, const F& value)
   }
 #endif
   (void)rounds;
-  MIEN_INDEPENDENT
+  // A check for overlap before vectors are used would fail where a row is written over its own source.
+#if defined(__clang__)
+  // Its pragma for that warns wherever vectors are asked for in vain, as at -O1.
+  alignas(64) T held[row_values];
+  for (index_t i = 0; i < n; ++i) held[i] = T(value(i));
+  std::copy_n(held, n, to);
+#else
+#pragma GCC ivdep
   for (index_t i = 0; i < n; ++i) to[i] = T(value(i));
+#endif
 }
 
 }  // namespace mien::kernels
