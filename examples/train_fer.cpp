@@ -126,6 +126,18 @@ class Recorder : public Progress {
   std::string path_;
 };
 
+/// Compares epochs by the mean answer to picture and mirror image.
+template <class T>
+class MirroredValidation : public Validator {
+ public:
+  MirroredValidation(const Sequential<T>& net, std::span<const Dataset* const> both) : net_(net), both_(both) {}
+  Evaluation validate(Workspace& workspace) override { return evaluate(net_, both_, workspace); }
+
+ private:
+  const Sequential<T>& net_;
+  std::span<const Dataset* const> both_;
+};
+
 template <class T>
 int train(const Settings& s) {
   const Threads threads(s.common.threads);
@@ -166,12 +178,11 @@ int train(const Settings& s) {
   std::string settings = s.model + ", " + s.precision + ", augment " + (s.augment.empty() ? "recipe" : s.augment) +
                          ", data " + std::to_string(crc32c(std::as_bytes(std::span(data.train.pixels))));
   const auto teachers = load_teachers<T>(s, recipe, info.preprocessing, threads, settings);
-  std::function<Evaluation(Workspace&)> validate;
-  if (recipe.mirrored_validation) validate = [&](Workspace& workspace) { return evaluate(net, both, workspace); };
+  MirroredValidation mirrored_validation(net, both);
   const FitOptions options{.epochs = recipe.epochs,
                            .batch = recipe.batch,
                            .validation = &validation,
-                           .validate = validate,
+                           .validator = recipe.mirrored_validation ? &mirrored_validation : nullptr,
                            .seed = s.common.seed,
                            .threads = &threads,
                            .schedule = recipe.schedule,

@@ -137,16 +137,22 @@ TEST_CASE("fit: the loss falls, validation is what evaluate() says") {
 TEST_CASE("fit: another validation, such as the mean of the answers to several views, chooses the epoch") {
   const Cropped mirrored(validation_set(), 6, 9);
   const std::vector<const Dataset*> views{&validation_set(), &mirrored};
+  struct MeanOfViews : Validator {
+    MeanOfViews(const Sequential<float>& n, std::span<const Dataset* const> v) : net(n), views(v) {}
+    Evaluation validate(Workspace& workspace) override {
+      ++calls;
+      return evaluate(net, views, workspace, 7);
+    }
+    const Sequential<float>& net;
+    std::span<const Dataset* const> views;
+    int calls = 0;
+  };
   for (const float decay : {0.0f, 0.9f}) {
     auto net = network();
-    int calls = 0;
-    FitOptions options{.epochs = 5, .batch = 16, .validate = [&](Workspace& workspace) {
-                         ++calls;
-                         return evaluate(net, views, workspace, 7);
-                       }};
-    options.average_decay = decay;
+    MeanOfViews validator(net, views);
+    const FitOptions options{.epochs = 5, .batch = 16, .validator = &validator, .average_decay = decay};
     const History history = fit(net, adam, train_set(), options);
-    CHECK(calls == 5);
+    CHECK(validator.calls == 5);
     // The mean of the two answers, of the weights that the network ends with.
     Workspace workspace;
     Evaluation expected(3);

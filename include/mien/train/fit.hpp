@@ -1,7 +1,6 @@
 // fit: the training loop, with validation, checkpoints and resume.
 #pragma once
 
-#include <functional>
 #include <type_traits>
 
 #include "mien/train/checkpoint.hpp"
@@ -19,14 +18,21 @@ class TargetSource {
   virtual void retarget(TensorView<const float> inputs, TensorView<float> targets) = 0;
 };
 
+/// Judges a network's weights after every epoch in another way than evaluate() on one dataset.
+class Validator {
+ public:
+  virtual ~Validator() = default;
+  /// The network that is trained holds the weights to judge then, averaged ones where averaging is on.
+  virtual Evaluation validate(Workspace& workspace) = 0;
+};
+
 /// Settings of fit().
 struct FitOptions {
   int epochs = 1;
   index_t batch = 64;
   const Dataset* validation = nullptr;
-  /// Judges the weights after every epoch instead of evaluate() on `validation`: the network holds them then, averaged
-  /// ones where averaging is on. By the mean of the answers to several views, say: evaluate(net, views, workspace).
-  std::function<Evaluation(Workspace&)> validate = {};
+  /// Instead of `validation`: by the mean of the answers to several views, say, evaluate(net, views, workspace).
+  Validator* validator = nullptr;
   /// Train layers from this one on, on datasets of what comes out of those before it: see CachedFeatures.
   index_t first_layer = 0;
   std::uint64_t seed = 0;
@@ -111,7 +117,7 @@ class Trainer {
 
  private:
   Range range() const { return {options_.first_layer, -1}; }
-  bool validates() const { return options_.validation || options_.validate; }
+  bool validates() const { return options_.validation || options_.validator; }
 
   MIEN_COLD void check() const {
     const FitOptions& o = options_;
@@ -182,7 +188,7 @@ class Trainer {
     if (o.drop_last) text += ", drop last";
     if (o.targets) text += ", other targets";
     if (o.validation) add("validation samples", o.validation->size());
-    if (o.validate) text += ", other validation";
+    if (o.validator) text += ", other validation";
     if (o.restore_best) text += ", restore best";
     if (o.first_layer > 0) add("first layer", o.first_layer);
     for (const std::string& name : net_.frozen_names()) text += ", frozen " + name;
@@ -292,9 +298,9 @@ class Trainer {
     if (average_) average_->swap(net_.parameters());
     bool better = false;
     if (validates()) {
-      const Evaluation e = options_.validate ? options_.validate(workspace_)
-                                             : evaluate(net_, *options_.validation, workspace_,
-                                                        std::max<index_t>(options_.batch, 64), options_.first_layer);
+      const Evaluation e = options_.validator ? options_.validator->validate(workspace_)
+                                              : evaluate(net_, *options_.validation, workspace_,
+                                                         std::max<index_t>(options_.batch, 64), options_.first_layer);
       report.validation_loss = e.loss();
       report.validation_accuracy = e.accuracy();
       report.validation_macro_f1 = e.macro_f1();

@@ -1,0 +1,17 @@
+# Fails where a header in FOLDER includes what is too dear for every user to compile.
+file(GLOB_RECURSE headers "${FOLDER}/*")
+# Not behind mien/mien.hpp, and what stb_image.h includes itself.
+list(FILTER headers EXCLUDE REGEX "/data/detail/stb[.]hpp$")
+if(NOT headers)
+  message(FATAL_ERROR "no headers in ${FOLDER}")
+endif()
+set(found)
+foreach(header IN LISTS headers)
+  file(STRINGS "${header}" lines REGEX "^ *# *include <(iostream|regex|functional|ranges|[a-z0-9]*intrin[.]h|Eigen/.*)>")
+  foreach(line IN LISTS lines)
+    string(APPEND found "\n${header}: ${line}")
+  endforeach()
+endforeach()
+if(found)
+  message(FATAL_ERROR "included in a header, which every user would compile (CONTRIBUTING.md):${found}")
+endif()
