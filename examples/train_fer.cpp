@@ -1,5 +1,4 @@
 // train_fer: trains a facial expression network on FER2013, or on drawn faces where no data is given.
-#include <array>
 #include <filesystem>
 
 #include "fer/networks.hpp"
@@ -126,18 +125,6 @@ class Recorder : public Progress {
   std::string path_;
 };
 
-/// Compares epochs by the mean answer to picture and mirror image.
-template <class T>
-class MirroredValidation : public Validator {
- public:
-  MirroredValidation(const Sequential<T>& net, std::span<const Dataset* const> both) : net_(net), both_(both) {}
-  Evaluation validate(Workspace& workspace) override { return evaluate(net_, both_, workspace); }
-
- private:
-  const Sequential<T>& net_;
-  std::span<const Dataset* const> both_;
-};
-
 template <class T>
 int train(const Settings& s) {
   const Threads threads(s.common.threads);
@@ -164,12 +151,11 @@ int train(const Settings& s) {
     info.preprocessing.deviation = statistics.deviation;
   }
   info.notes = {{"data", data.train.synthetic ? "synthetic faces drawn by mien" : "FER2013, Training"},
-                {"selected by", data.validation_name}};
+                {"selected by", recipe.keep_last ? "nothing: the last epoch" : data.validation_name}};
   const ByteDataset train_faces = fer::to_dataset(data.train, info.preprocessing);
   const ByteDataset validation_faces = fer::to_dataset(data.validation, info.preprocessing);
   const Augmented augmented(train_faces, recipe.augmentation);
-  const Cropped validation(validation_faces, recipe.input), mirrored(validation_faces, recipe.input, 9);
-  const std::array<const Dataset*, 2> both{&validation, &mirrored};
+  const Cropped validation(validation_faces, recipe.input);
 
   std::fprintf(stderr, "%s: %td parameters, %td training and %td validation faces, %d threads, %s\n", s.model.c_str(),
                net.parameter_count(), data.train.size(), data.validation.size(), threads.count(),
@@ -178,11 +164,9 @@ int train(const Settings& s) {
   std::string settings = s.model + ", " + s.precision + ", augment " + (s.augment.empty() ? "recipe" : s.augment) +
                          ", data " + std::to_string(crc32c(std::as_bytes(std::span(data.train.pixels))));
   const auto teachers = load_teachers<T>(s, recipe, info.preprocessing, threads, settings);
-  MirroredValidation mirrored_validation(net, both);
   const FitOptions options{.epochs = recipe.epochs,
                            .batch = recipe.batch,
                            .validation = &validation,
-                           .validator = recipe.mirrored_validation ? &mirrored_validation : nullptr,
                            .seed = s.common.seed,
                            .threads = &threads,
                            .schedule = recipe.schedule,
@@ -193,7 +177,8 @@ int train(const Settings& s) {
                            .checkpoint = checkpoint,
                            .checkpoint_batches = s.checkpoint_batches,
                            .resume = s.resume,
-                           .best_model = model_path,
+                           .model = model_path,
+                           .keep_last = recipe.keep_last,
                            .info = info,
                            .observer = &recorder,
                            .targets = teachers.get(),
@@ -201,24 +186,22 @@ int train(const Settings& s) {
   const History history = fit(net, recipe.optimizer, augmented, options);
   fer::write_history(s.out + "/history.csv", history.epochs);
 
-  // From here on with what was saved: the best epoch.
+  // From here on with what was saved.
+  const int epoch = recipe.keep_last ? static_cast<int>(history.epochs.size()) : history.best_epoch;
   Workspace workspace(threads);
-  Model<float> best = fer::load_expression_model(model_path);
-  best.info.notes = info.notes;
-  best.info.notes.emplace_back("epochs", std::to_string(history.best_epoch) + " of " + std::to_string(recipe.epochs));
-  fer::save_with_replay(best, model_path, train_faces, s.common.seed, workspace, recipe.bfloat16_storage);
-  best = fer::load_expression_model(model_path);  // as it was rounded
-  const auto probabilities = fer::predict(best.network, data.validation, best.info.preprocessing, false, workspace);
+  Model<float> saved = fer::load_expression_model(model_path);
+  saved.info.notes = info.notes;
+  saved.info.notes.emplace_back("epochs", std::to_string(epoch) + " of " + std::to_string(recipe.epochs));
+  fer::save_with_replay(saved, model_path, train_faces, s.common.seed, workspace, recipe.bfloat16_storage);
+  saved = fer::load_expression_model(model_path);  // as it was rounded
+  const auto probabilities = fer::predict(saved.network, data.validation, saved.info.preprocessing, false, workspace);
   const Evaluation all = fer::score(probabilities, data.validation.labels);
-  // By what the epochs were compared.
-  const Evaluation selection = recipe.mirrored_validation ? evaluate(best.network, both, workspace) : all;
   const std::vector<index_t> copies = fer::copies_in(data.validation, data.train);
   const Evaluation clean = fer::score(probabilities, data.validation.labels, copies);
   fer::Report report;
   report.title = s.model + " on " + (data.train.synthetic ? "synthetic faces" : "FER2013");
-  report.subtitle = "Figures on " + data.validation_name + ", epoch " + std::to_string(history.best_epoch) + " of " +
-                    std::to_string(recipe.epochs) + " chosen by it" +
-                    (recipe.mirrored_validation ? " (picture and mirror image)" : "");
+  report.subtitle = "Figures on " + data.validation_name + ", epoch " + std::to_string(epoch) + " of " +
+                    std::to_string(recipe.epochs) + (recipe.keep_last ? "" : " chosen by it");
   report.synthetic = data.train.synthetic;
   report.warnings = data.warnings;
   report.history = history.epochs;
@@ -228,8 +211,8 @@ int train(const Settings& s) {
                             {"report", s.out + "/report.html"},
                             {"synthetic", data.train.synthetic},
                             {"epochs", static_cast<int>(history.epochs.size())},
+                            {"epoch", epoch},
                             {"best_epoch", history.best_epoch},
-                            {"selection_accuracy", selection.accuracy()},
                             {"accuracy", all.accuracy()},
                             {"macro_f1", all.macro_f1()},
                             {"count", all.count()},
@@ -237,13 +220,14 @@ int train(const Settings& s) {
                             {"clean_count", clean.count()},
                             {"ece", all.calibration_error()}});
   if (s.ten_crop) {
-    const Evaluation ten = fer::score(
-        fer::predict(best.network, data.validation, best.info.preprocessing, true, workspace), data.validation.labels);
+    const Evaluation ten =
+        fer::score(fer::predict(saved.network, data.validation, saved.info.preprocessing, true, workspace),
+                   data.validation.labels);
     report.evaluations.push_back({data.validation_name + ", ten crops", ten});
     json.set("ten_crop_accuracy", ten.accuracy());
   }
   report.faces = fer::choose_faces(data.validation, probabilities);
-  report.settings = {{"Network", s.model + ", " + std::to_string(best.network.parameter_count()) + " parameters"},
+  report.settings = {{"Network", s.model + ", " + std::to_string(saved.network.parameter_count()) + " parameters"},
                      {"Epochs", std::to_string(recipe.epochs)},
                      {"Batch", std::to_string(recipe.batch)},
                      {"Optimizer", recipe.optimizer.name()},

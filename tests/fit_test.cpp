@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "mien/data/augmentation.hpp"
 #include "mien/train/features.hpp"
 #include "mien/train/progress.hpp"
 #include "nn_test.hpp"
@@ -132,49 +131,6 @@ TEST_CASE("fit: the loss falls, validation is what evaluate() says") {
   CHECK_FALSE(history.stopped_early);
   CHECK(recorder.batches.size() == 48);
   CHECK(recorder.epochs.size() == 12);
-}
-
-TEST_CASE("fit: another validation, such as the mean of the answers to several views, chooses the epoch") {
-  const Cropped mirrored(validation_set(), 6, 9);
-  const std::vector<const Dataset*> views{&validation_set(), &mirrored};
-  struct MeanOfViews : Validator {
-    MeanOfViews(const Sequential<float>& n, std::span<const Dataset* const> v) : net(n), views(v) {}
-    Evaluation validate(Workspace& workspace) override {
-      ++calls;
-      return evaluate(net, views, workspace, 7);
-    }
-    const Sequential<float>& net;
-    std::span<const Dataset* const> views;
-    int calls = 0;
-  };
-  for (const float decay : {0.0f, 0.9f}) {
-    auto net = network();
-    MeanOfViews validator(net, views);
-    const FitOptions options{.epochs = 5, .batch = 16, .validator = &validator, .average_decay = decay};
-    const History history = fit(net, adam, train_set(), options);
-    CHECK(validator.calls == 5);
-    // The mean of the two answers, of the weights that the network ends with.
-    Workspace workspace;
-    Evaluation expected(3);
-    for (index_t i = 0; i < validation_set().size(); ++i) {
-      std::array<float, 3> mean{};
-      for (const Dataset* view : views) {
-        Tensor<float> x({1, 6, 6, 1}), p({1, 3});
-        view->get(i, {}, x.span());
-        softmax(TensorView<const float>(net.infer(x.view(), workspace).view()), p.view());
-        for (index_t k = 0; k < 3; ++k) mean[static_cast<std::size_t>(k)] += 0.5f * p[k];
-      }
-      const int label = validation_set().label(i);
-      expected.add_probabilities(TensorView<const float>(mean.data(), {1, 3}), std::span(&label, 1));
-    }
-    const EpochReport& last = history.epochs.back();
-    CHECK(last.validation_loss == doctest::Approx(expected.loss()).epsilon(1e-5));
-    CHECK(last.validation_accuracy == expected.accuracy());
-    CHECK(last.validation_loss != doctest::Approx(evaluate(net, validation_set(), workspace).loss()).epsilon(1e-5));
-    double best = 0;
-    for (const EpochReport& r : history.epochs) best = std::max(best, r.validation_accuracy);
-    CHECK(history.best_accuracy == best);
-  }
 }
 
 TEST_CASE("fit: bfloat16 learns too") {
@@ -347,7 +303,7 @@ TEST_CASE("fit: early stopping, an observer that stops, and the best weights") {
   auto net = network();
   FitOptions options{.epochs = 30, .batch = 16, .validation = &validation_set(), .patience = 3, .restore_best = true};
   const std::string path = "fit_test.best";
-  options.best_model = path;
+  options.model = path;
   options.info.name = "bars";
   const History history = fit(net, adam, train_set(), options);
   CHECK(history.stopped_early);
@@ -359,6 +315,17 @@ TEST_CASE("fit: early stopping, an observer that stops, and the best weights") {
   const Model<float> saved = load(path);
   CHECK(same(saved.network, net));
   CHECK(saved.info.name == "bars");
+  // Or the last epoch's weights, though they are not the best.
+  options.keep_last = true;
+  options.restore_best = false;
+  for (const float decay : {0.0f, 0.9f}) {
+    options.average_decay = decay;
+    auto last = network();
+    fit(last, adam, train_set(), options);
+    const Model<float> kept = load(path);
+    CHECK(same(kept.network, last));
+    CHECK_FALSE(same(kept.network, net));
+  }
   std::remove(path.c_str());
   // Trained for exactly as many epochs, it is that net.
   auto shorter = network();

@@ -34,7 +34,7 @@ struct Recipe {
   float label_smoothing = 0;
   float average_decay = 0;
   bool drop_last = false;
-  bool mirrored_validation = false;  ///< epochs are compared by the mean answer to picture and mirror image
+  bool keep_last = false;                                       ///< the last epoch's weights instead of the best's
   bool bfloat16_activations = false, bfloat16_storage = false;  ///< in training, and in the model file
 };
 
@@ -144,7 +144,7 @@ inline Recipe recipe_of(std::string_view name) {
   r.label_smoothing = 0.1f;
   r.average_decay = 0.999f;
   r.drop_last = true;
-  r.mirrored_validation = true;
+  r.keep_last = true;
   r.bfloat16_activations = r.bfloat16_storage = true;
   if (name == "tiny") {
     // For a first look: minutes, not hours, also where bfloat16 has no instructions.

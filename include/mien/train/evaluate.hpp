@@ -130,16 +130,4 @@ MIEN_COLD Evaluation evaluate(const Sequential<T>& net, const Dataset& dataset, 
   return result;
 }
 
-/// The same figures of the mean answers to several views of one dataset: see for_each_prediction.
-template <class T>
-Evaluation evaluate(const Sequential<T>& net, std::span<const Dataset* const> views, Workspace& workspace,
-                    index_t batch = 128) {
-  Evaluation result(net.output_shape().back());
-  for_each_prediction(net, views, batch, workspace,
-                      [&](index_t, TensorView<const float> probabilities, std::span<const int> labels) {
-                        result.add_probabilities(probabilities, labels);
-                      });
-  return result;
-}
-
 }  // namespace mien

@@ -18,21 +18,11 @@ class TargetSource {
   virtual void retarget(TensorView<const float> inputs, TensorView<float> targets) = 0;
 };
 
-/// Judges a network's weights after every epoch in another way than evaluate() on one dataset.
-class Validator {
- public:
-  virtual ~Validator() = default;
-  /// The network that is trained holds the weights to judge then, averaged ones where averaging is on.
-  virtual Evaluation validate(Workspace& workspace) = 0;
-};
-
 /// Settings of fit().
 struct FitOptions {
   int epochs = 1;
   index_t batch = 64;
   const Dataset* validation = nullptr;
-  /// Instead of `validation`: by the mean of the answers to several views, say, evaluate(net, views, workspace).
-  Validator* validator = nullptr;
   /// Train layers from this one on, on datasets of what comes out of those before it: see CachedFeatures.
   index_t first_layer = 0;
   std::uint64_t seed = 0;
@@ -55,8 +45,11 @@ struct FitOptions {
   index_t checkpoint_batches = 0;
   /// Go on from `checkpoint` if that file is there.
   bool resume = false;
-  /// Model file of the best epoch by validation accuracy (of the last one without validation), and what stands in it.
-  std::string best_model = {};
+  /// Model file of the best epoch by validation accuracy, and what stands in it; of the last one without validation or
+  /// with keep_last. Where the learning rate ends at zero and weights are averaged, epochs at the end differ by less
+  /// than accuracy can tell, and the last one has learnt the most.
+  std::string model = {};
+  bool keep_last = false;
   ModelInfo info = {};
   TrainingObserver* observer = nullptr;
   TargetSource* targets = nullptr;
@@ -117,7 +110,6 @@ class Trainer {
 
  private:
   Range range() const { return {options_.first_layer, -1}; }
-  bool validates() const { return options_.validation || options_.validator; }
 
   MIEN_COLD void check() const {
     const FitOptions& o = options_;
@@ -188,7 +180,6 @@ class Trainer {
     if (o.drop_last) text += ", drop last";
     if (o.targets) text += ", other targets";
     if (o.validation) add("validation samples", o.validation->size());
-    if (o.validator) text += ", other validation";
     if (o.restore_best) text += ", restore best";
     if (o.first_layer > 0) add("first layer", o.first_layer);
     for (const std::string& name : net_.frozen_names()) text += ", frozen " + name;
@@ -297,10 +288,9 @@ class Trainer {
                        .images_per_second = rate()};
     if (average_) average_->swap(net_.parameters());
     bool better = false;
-    if (validates()) {
-      const Evaluation e = options_.validator ? options_.validator->validate(workspace_)
-                                              : evaluate(net_, *options_.validation, workspace_,
-                                                         std::max<index_t>(options_.batch, 64), options_.first_layer);
+    if (options_.validation) {
+      const Evaluation e =
+          evaluate(net_, *options_.validation, workspace_, std::max<index_t>(options_.batch, 64), options_.first_layer);
       report.validation_loss = e.loss();
       report.validation_accuracy = e.accuracy();
       report.validation_macro_f1 = e.macro_f1();
@@ -315,12 +305,12 @@ class Trainer {
       }
     }
     state_.history.epochs.push_back(report);
-    if (!options_.best_model.empty() && (better || !validates())) {
-      save(net_, options_.best_model, options_.info);
+    if (!options_.model.empty() && (better || !options_.validation || options_.keep_last)) {
+      save(net_, options_.model, options_.info);
     }
     if (average_) average_->swap(net_.parameters());
     state_.bad_epochs = better ? 0 : state_.bad_epochs + 1;
-    if (validates()) {
+    if (options_.validation) {
       schedule_.observe(schedule_.watches_loss() ? report.validation_loss : report.validation_accuracy);
     } else {
       schedule_.observe(schedule_.watches_loss() ? report.train_loss : report.train_accuracy);
@@ -337,7 +327,7 @@ class Trainer {
   }
 
   bool out_of_patience() const {
-    return options_.patience > 0 && validates() && state_.bad_epochs >= options_.patience;
+    return options_.patience > 0 && options_.validation && state_.bad_epochs >= options_.patience;
   }
 
   MIEN_COLD void write_checkpoint() {
