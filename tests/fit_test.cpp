@@ -326,6 +326,15 @@ TEST_CASE("fit: early stopping, an observer that stops, and the best weights") {
     CHECK(same(kept.network, last));
     CHECK_FALSE(same(kept.network, net));
   }
+  {
+    // A run that kept its best epoch is not gone on with as one that keeps the last: what it saved is another's.
+    auto run = network();
+    FitOptions resumed{.epochs = 1, .batch = 16, .checkpoint = "fit_test.kept", .resume = true};
+    fit(run, adam, train_set(), resumed);
+    resumed.keep_last = true;
+    CHECK(contains(message_of<ArgumentError>([&] { fit(run, adam, train_set(), resumed); }), "keep last"));
+    std::remove("fit_test.kept");
+  }
   std::remove(path.c_str());
   // Trained for exactly as many epochs, it is that net.
   auto shorter = network();

@@ -34,7 +34,8 @@ struct Recipe {
   float label_smoothing = 0;
   float average_decay = 0;
   bool drop_last = false;
-  bool keep_last = false;                                       ///< the last epoch's weights instead of the best's
+  /// The last epoch's weights instead of the best's: see docs/results.md.
+  bool keep_last = false;
   bool bfloat16_activations = false, bfloat16_storage = false;  ///< in training, and in the model file
 };
 

@@ -181,6 +181,7 @@ class Trainer {
     if (o.targets) text += ", other targets";
     if (o.validation) add("validation samples", o.validation->size());
     if (o.restore_best) text += ", restore best";
+    if (o.keep_last) text += ", keep last";
     if (o.first_layer > 0) add("first layer", o.first_layer);
     for (const std::string& name : net_.frozen_names()) text += ", frozen " + name;
     return o.settings.empty() ? text : text + ", " + o.settings;
