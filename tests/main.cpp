@@ -1,10 +1,12 @@
 // The main of every *_test.cpp. Beside doctest's report it closes with "N passed, N failed[, N skipped]", which
 // tests/run.sh adds up. A case that checked nothing and said "skipped: why" in a MESSAGE counts as skipped.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 
 #include <cstdio>
 #include <cstring>
+
+#include "asked_isa.hpp"
 
 namespace {
 
@@ -48,3 +50,9 @@ struct Counts : doctest::IReporter {
 }  // namespace
 
 REGISTER_LISTENER("counts", 1, Counts);
+
+int main(int argc, char** argv) {
+  // A child of cpu_test has been given any name on purpose.
+  if (std::getenv("MIEN_TEST_CHILD") == nullptr && mien::test::asked_isa_is_missing()) return mien::test::skipped;
+  return doctest::Context(argc, argv).run();
+}

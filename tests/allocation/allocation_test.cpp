@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <new>
 
+#include "../asked_isa.hpp"
 #include "mien/nn/activation.hpp"
 #include "mien/nn/batch_norm.hpp"
 #include "mien/nn/combinators.hpp"
@@ -110,6 +111,7 @@ long count(const char* what, int thread_count, Mode mode) {
 }  // namespace
 
 int main() {
+  if (test::asked_isa_is_missing()) return test::skipped;
   long made = 0;
   for (int threads : {1, 3})
     for (const Mode mode : {Mode::inference, Mode::prepared, Mode::training}) {

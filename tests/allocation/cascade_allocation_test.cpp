@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <new>
 
+#include "../asked_isa.hpp"
 #include "../cascade_cases.hpp"
 #include "cascade/xml.hpp"
 
@@ -38,6 +39,7 @@ void operator delete(void* p, std::size_t, std::align_val_t) noexcept { released
 void operator delete[](void* p, std::size_t, std::align_val_t) noexcept { released(p); }
 
 int main() {
+  if (mien::test::asked_isa_is_missing()) return mien::test::skipped;
   using namespace cascade_cases;
   int passed = 0, failed = 0;
   const mien::Threads two(2);

@@ -65,8 +65,8 @@ class LateStores {
 
   /// Where the next sums go: up to four times 16 rows.
   float* next() { return sums_[filling_]; }
-  /// The waiting rows are shared out over `times` calls of some().
-  void begin(index_t times) { share_ = (waiting_ + times - 1) / times; }
+  /// The waiting rows are shared out over `times` calls of some(); where padding is all that a window reads, none.
+  void begin(index_t times) { share_ = times > 0 ? (waiting_ + times - 1) / times : 0; }
   /// Stores a share of what waits.
   MIEN_AMX_INLINE void some() { store(share_); }
   /// next() is full. What waited before is stored, and what is added now waits.

@@ -38,7 +38,8 @@ struct TilePlan {
       const index_t span = ((out_rows - 1) * c.stride_h + c.dilation_h * (c.kernel_h - 1)) / c.place.step_h + 2;
       return span < c.place.height ? span : c.place.height;
     };
-    if (one_group && taps == 1 && c.place.is_identity() && c.place.width == 1 && c.batch == 1 && c.depth % 32 == 0) {
+    if (one_group && taps == 1 && c.stride_h == 1 && c.place.is_identity() && c.place.width == 1 && c.batch == 1 &&
+        c.depth % 32 == 0) {
       source = RowSource::direct;
     } else if (products == Products::tiles && one_group && has_lines(c) && side_by_side(c) > 0 && c.out_height >= 8 &&
                c.depth % 32 == 0) {

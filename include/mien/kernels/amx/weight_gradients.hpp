@@ -18,10 +18,13 @@
 
 namespace mien::kernels::detail::amx {
 
+inline bool is_padded(const ConvGeometry& g) {
+  return g.pad_top != 0 || g.pad_bottom != 0 || g.pad_left != 0 || g.pad_right != 0;
+}
+
 /// A window of one pixel sees pixels, not images: each becomes an image of its own.
 inline void pixels_as_images(ConvGeometry& g) {
-  const bool padded = g.pad_top != 0 || g.pad_bottom != 0 || g.pad_left != 0 || g.pad_right != 0;
-  if (g.kernel_h != 1 || g.kernel_w != 1 || g.stride_h != 1 || g.stride_w != 1 || padded) return;
+  if (g.kernel_h != 1 || g.kernel_w != 1 || g.stride_h != 1 || g.stride_w != 1 || is_padded(g)) return;
   g.batch *= g.height * g.width;
   g.height = g.width = 1;
 }
@@ -87,7 +90,9 @@ struct TileGradientPlan {
     channel_blocks = (g.channels + 15) / 16;
     image_groups = (g.batch + 31) / 32;
     const index_t taps = g.kernel_h * g.kernel_w;
-    direct = taps == 1 && g.filters % 16 == 0 && g.channels % 16 == 0 && filter_blocks >= 2 * wanted_pieces;
+    // Unpadded, so that the first strip reads the image and assigns.
+    direct =
+        taps == 1 && !is_padded(g) && g.filters % 16 == 0 && g.channels % 16 == 0 && filter_blocks >= 2 * wanted_pieces;
     bias_at = direct ? 0 : taps * channel_blocks * 256;
     pitch = bias_at + 256;
     part_values = pitch * filter_blocks + apart_values<float>;
