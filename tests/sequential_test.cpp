@@ -428,6 +428,40 @@ struct Twice : Dropout {
   }
 };
 
+struct Relu6 : Relu {  // without a kind of its own
+  template <class T>
+  void forward(TensorView<const T> x, TensorView<T> y, const Pass<T>&) const {
+    using P = parameter_t<T>;
+    for (index_t k = 0; k < x.size(); ++k) y[k] = T(std::min(std::max(static_cast<P>(x[k]), P{0}), P{0.25}));
+  }
+};
+struct FirstOfFour : MaxPool2d {
+  static constexpr std::string_view kind = "FirstOfFour";
+  template <class T>
+  void forward(TensorView<const T> x, TensorView<T> y, const Pass<T>& pass) const {
+    MaxPool2d::forward(x, y, pass);  // keeps what backward reads
+    const index_t channels = y.shape()[3], width = y.shape()[2];
+    for (index_t k = 0; k < y.size(); ++k) {
+      const index_t pixel = k / channels, row = pixel / width, column = pixel % width;
+      y[k] = x[((2 * row) * 2 * width + 2 * column) * channels + k % channels];
+    }
+  }
+};
+struct Plain : BatchNorm2d {  // heeds no more than it is asked to
+  static constexpr std::string_view kind = "Plain";
+  template <class T>
+  void forward(TensorView<const T> x, TensorView<T> y, Pass<T> pass) const {
+    pass.relu = pass.pool = false;
+    BatchNorm2d::forward(x, y, pass);
+  }
+  template <class T>
+  void backward(TensorView<const T> x, TensorView<const T> y, TensorView<const T> dy, TensorView<T> dx,
+                Gradients<T> gradients, Pass<T> pass) const {
+    pass.relu = pass.pool = false;
+    BatchNorm2d::backward(x, y, dy, dx, gradients, pass);
+  }
+};
+
 /// A layer whose backward reads its output, over one whose does not.
 struct Exponential : Dropout {
   static constexpr std::string_view kind = "Exponential";
@@ -589,7 +623,23 @@ TEST_CASE_TEMPLATE("sequential: inference of several layers at once is that of e
   Negative negative;
   negative.filters = 8;
   check_inference<T>({negative, Relu{}, Twice{}, negative, BatchNorm2d{}, Twice{}, Dense{5}}, {9, 9, 2});
+  FirstOfFour first;
+  first.window = 2;
+  check_inference<T>({same, Relu{}, first, same, Relu6{}, MaxPool2d{2}, Relu{}, first, Dense{5}}, {24, 24, 2});
   check_nan(Sequential<T>{Conv2d{.filters = 3, .padding = 1}, Relu{}, MaxPool2d{2}, Dropout{}});
+}
+
+TEST_CASE_TEMPLATE("sequential: a layer with a forward of its own is not taken for the one it is derived from", T,
+                   float, double, bfloat16) {
+  FirstOfFour first;
+  first.window = 2;
+  const Conv2d conv{.filters = 7, .padding = 1};
+  check_cut<T>({conv, BatchNorm2d{}, Relu{}, first, Dense{5}}, {3}, 1 << 20);
+  check_cut<T>({conv, Relu{}, first, Dense{5}}, {2}, 1 << 20);
+  check_cut<T>({conv, BatchNorm2d{}, Relu6{}, MaxPool2d{2}, Dense{5}}, {2, 3}, 1 << 20);
+  check_cut<T>({conv, Relu6{}, MaxPool2d{2}, Dense{5}}, {2}, 1 << 20);
+  check_cut<T>({conv, Plain{}, Relu{}, Dense{5}}, {2}, 1 << 20);
+  check_cut<T>({conv, Plain{}, Relu{}, MaxPool2d{2}, Dense{5}}, {2, 3}, 1 << 20);
 }
 
 TEST_CASE_TEMPLATE("sequential: Relu and pooling in one pass are the two one after the other", T, float, double,

@@ -55,7 +55,7 @@ struct Elementwise {
 struct Relu {
   static constexpr std::string_view kind = "Relu";
   using OverwritesInput = Relu;
-  static constexpr bool fuses_pool = true;
+  using FusesPool = Relu;
 
   Features setup(const Features& input, Setup&) const { return input; }
 

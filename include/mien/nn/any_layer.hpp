@@ -15,12 +15,15 @@ namespace mien {
 
 template <class T>
 class Sequential;
+struct Relu;
+struct MaxPool2d;
 
 namespace detail {
 
 /// What a layer says of itself by constants and types: see AnyLayer's functions of these names.
 struct Traits {
   bool is_random = false;
+  bool is_relu = false;
   bool fuses_relu = false;
   bool fuses_pool = false;
   bool ignores_output = false;
@@ -80,6 +83,8 @@ class AnyLayer {
   void describe(Describer& describer) { self_->describe(describer); }
   /// Whether its training outputs are random.
   bool is_random() const { return self_->traits().is_random; }
+  /// Whether it is a Relu, and none with a forward of its own.
+  bool is_relu() const { return self_->traits().is_relu; }
   /// Whether it applies a Relu behind it by itself when asked to.
   bool fuses_relu() const { return self_->traits().fuses_relu; }
   /// Whether it applies a Relu and a max pooling of 2x2 behind it by itself when asked to.
@@ -88,7 +93,7 @@ class AnyLayer {
   bool ignores_output() const { return self_->traits().ignores_output; }
   /// Whether its backward pass may be given a dx that is x.
   bool overwrites_input() const { return self_->traits().overwrites_input; }
-  /// Whether it is such a pooling for x.
+  /// Whether it is such a pooling for x, and none with a forward of its own.
   bool halves(const Shape& x) const { return self_->halves(x); }
   /// Whether in inference y is x, of another shape or not.
   bool infers_identity() const { return self_->traits().infers_identity; }
@@ -132,8 +137,9 @@ class AnyLayer {
     Traits traits() const override {
       Traits t;
       if constexpr (requires { L::is_random; }) t.is_random = L::is_random;
-      if constexpr (requires { L::fuses_relu; }) t.fuses_relu = L::fuses_relu;
-      if constexpr (requires { L::fuses_pool; }) t.fuses_pool = L::fuses_pool;
+      t.is_relu = std::same_as<L, Relu>;
+      t.fuses_relu = requires { requires std::same_as<typename L::FusesRelu, L>; };
+      t.fuses_pool = requires { requires std::same_as<typename L::FusesPool, L>; };
       t.ignores_output = requires { requires std::same_as<typename L::IgnoresOutput, L>; };
       t.overwrites_input = requires { requires std::same_as<typename L::OverwritesInput, L>; };
       if constexpr (has_inference && requires { L::infers_identity; }) t.infers_identity = L::infers_identity;
@@ -141,7 +147,7 @@ class AnyLayer {
       return t;
     }
     bool halves(const Shape& x) const override {
-      if constexpr (requires { layer.halves(x); }) return layer.halves(x);
+      if constexpr (std::same_as<L, MaxPool2d>) return layer.halves(x);
       return false;
     }
     /// A type derived from a layer may have a forward of its own.

@@ -22,8 +22,8 @@ struct BatchNorm2d {
   using Inference = BatchNorm2d;
   using IgnoresOutput = BatchNorm2d;
   using OverwritesInput = BatchNorm2d;
-  static constexpr bool fuses_relu = true;
-  static constexpr bool fuses_pool = true;
+  using FusesRelu = BatchNorm2d;
+  using FusesPool = BatchNorm2d;
 
   float epsilon = 1e-5f;
   float momentum = 0.1f;

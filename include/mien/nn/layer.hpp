@@ -12,12 +12,13 @@
 //                                    TensorView<T> dx, Gradients<T> gradients, const Pass<T>& pass) const;
 //   void describe(Describer& d);                                // names its hyper-parameters, for model files
 //   static constexpr bool is_random = true;                      // only if it draws random numbers in training
-//   static constexpr bool fuses_relu = true;                     // only if it heeds Pass::relu
-//   static constexpr bool fuses_pool = true;                     // only if it heeds Pass::pool
 //
 // Training takes less memory and moves less of it if a layer also says (each naming L itself, so that a type derived
-// from it, with a backward of its own, does not inherit it; check_gradients finds out what is not true)
+// from it, with a forward or backward of its own, does not inherit it; check_gradients finds out what is not true of
+// the last two)
 //
+//   using FusesRelu = L;        // it heeds Pass::relu
+//   using FusesPool = L;        // it heeds Pass::pool
 //   using IgnoresOutput = L;    // backward never reads what y holds, also where Pass::relu or Pass::pool is heeded
 //   using OverwritesInput = L;  // backward may be given a dx that is x: an element of x is read by the piece of work
 //                               // that writes it, before that, or not at all; never for combinators
@@ -199,10 +200,10 @@ struct Pass {
   /// Whether a backward pass follows, for which `saved` is to be filled.
   bool keep = false;
   /// A Relu follows, which this layer is to apply itself: y is then the Relu's output and dy its gradient. Only for
-  /// layers with fuses_relu.
+  /// layers with FusesRelu.
   bool relu = false;
   /// Behind that Relu (or this layer, if it is a Relu) follows a max pooling of 2x2, which this layer is to apply too:
-  /// y and dy are the pooling's, of half the height and width of x, which are even. Only for layers with fuses_pool.
+  /// y and dy are the pooling's, of half the height and width of x, which are even. Only for layers with FusesPool.
   bool pool = false;
   /// With `pool`, what the pooling saves (MaxPool2d): empty if nothing is kept.
   std::span<std::byte> pool_saved = {};

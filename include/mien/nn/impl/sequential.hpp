@@ -365,7 +365,7 @@ MIEN_COLD bool Sequential<T>::freeze_layers(std::string_view name, bool frozen) 
 
 template <class T>
 MIEN_COLD typename Sequential<T>::Applied Sequential<T>::applies(index_t i, index_t last) const {
-  const auto is_relu = [&](index_t k) { return k < last && node(k).layer.kind() == "Relu"; };
+  const auto is_relu = [&](index_t k) { return k < last && node(k).layer.is_relu(); };
   Applied result;
   result.relu = node(i).layer.fuses_relu() && is_relu(i + 1);
   const index_t pool = i + result.relu + 1;
@@ -393,7 +393,7 @@ MIEN_COLD index_t Sequential<T>::inferred_behind(index_t i, index_t last) const 
     if (!node(i).layer.infers(/*scales=*/true)) return 0;
     ++next;
   }
-  if (at(next) == nullptr || at(next)->kind() != "Relu") return next - i - 1;
+  if (at(next) == nullptr || !at(next)->is_relu()) return next - i - 1;
   const Shape& shape = node(next).output.shape;
   ++next;
   return next - i - (at(next) != nullptr && shape.rank() == 3 && at(next)->halves(shape.with_batch(1)) ? 0 : 1);
