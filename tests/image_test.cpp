@@ -11,6 +11,7 @@
 
 #include "data/image/fixtures.hpp"
 #include "photo_files.hpp"
+#include "sanitized.hpp"
 
 using namespace mien;
 
@@ -102,18 +103,7 @@ Bytes fixture(const std::uint8_t (&data)[n]) {
   return Bytes(data, data + n);
 }
 
-// Sanitizers take time and memory of their own.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool sanitized = true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-constexpr bool sanitized = true;
-#else
-constexpr bool sanitized = false;
-#endif
-#else
-constexpr bool sanitized = false;
-#endif
+using test::sanitized;
 
 /// Largest resident memory since the last call with reset, in kB; -1 where the system does not tell.
 long peak_memory(bool reset) {

@@ -5,6 +5,8 @@
 #ifdef __linux__
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #endif
 
@@ -19,6 +21,8 @@
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "sanitized.hpp"
 
 using namespace mien;
 
@@ -210,6 +214,36 @@ TEST_CASE("threads: a pool ends, wherever its workers are held") {
     }
   }
   sigaction(SIGUSR1, &before, nullptr);
+}
+
+TEST_CASE("threads: where the system starts no more of them, an error says so, and those that run are ended") {
+  if (test::sanitized) {
+    MESSAGE("skipped: a sanitizer needs its address space");
+    return;
+  }
+  const pid_t child = fork();
+  if (child == 0) {
+    const rlimit none{0, 0};
+    // Also of root: a thread's stack finds no room.
+    std::size_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    const rlim_t bytes = pages * 4096 + (std::size_t{100} << 20);
+    const rlimit little{bytes, bytes};
+    setrlimit(RLIMIT_CORE, &none);
+    setrlimit(RLIMIT_AS, &little);
+    try {
+      const Threads threads(200);
+    } catch (const Error& error) {
+      const std::string text = error.what();
+      _exit(text.find("of 200 threads") != std::string::npos && text.find("ask for fewer") != std::string::npos ? 0
+                                                                                                                : 1);
+    }
+    _exit(2);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
 }
 #endif
 

@@ -31,7 +31,8 @@ namespace mien {
 /// the other pieces may or may not have run).
 class Threads {
  public:
-  /// `count` = 0 asks for one per available core. Throws ArgumentError when negative or above 1024.
+  /// `count` = 0 asks for one per available core. Throws ArgumentError when negative or above 1024, and Error where the
+  /// system does not start as many.
   explicit Threads(int count = 1);
   ~Threads();
   Threads(const Threads&) = delete;

@@ -138,6 +138,12 @@ struct Threads::Pool {
     }
   }
 
+  void end() {
+    stop = true;
+    start();
+    for (std::thread& worker : workers) worker.join();
+  }
+
   void start() {
     generation.fetch_add(1, std::memory_order_acq_rel);
     generation.notify_all();
@@ -153,14 +159,22 @@ MIEN_COLD MIEN_BODY Threads::Threads(int count) {
   pool_->patient = count_ <= cores;
   const auto workers = static_cast<std::size_t>(count_);
   pool_->ranges = std::vector<Pool::Range>(workers);
-  for (std::size_t i = 1; i < workers; ++i) pool_->workers.emplace_back([i, pool = pool_.get()] { pool->loop(i); });
+  pool_->workers.reserve(workers - 1);
+#if MIEN_HAS_EXCEPTIONS
+  try {
+#endif
+    for (std::size_t i = 1; i < workers; ++i) pool_->workers.emplace_back([i, pool = pool_.get()] { pool->loop(i); });
+#if MIEN_HAS_EXCEPTIONS
+  } catch (const std::exception& error) {
+    pool_->end();
+    fail<Error>({"of ", count_, " threads the system has started ", pool_->workers.size() + 1,
+                 ", and no more: ", error.what(), "; ask for fewer"});
+  }
+#endif
 }
 
 MIEN_COLD MIEN_BODY Threads::~Threads() {
-  if (!pool_) return;
-  pool_->stop = true;
-  pool_->start();
-  for (std::thread& worker : pool_->workers) worker.join();
+  if (pool_) pool_->end();
 }
 
 MIEN_BODY void Threads::run(index_t n, Call call, void* object) const {
