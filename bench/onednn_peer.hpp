@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <string>
 #include <type_traits>
@@ -62,7 +63,8 @@ class OnednnPeer {
 /// main() of a benchmark whose cases `add` registers, with oneDNN held to one thread: OpenMP reads its environment
 /// before main() runs, so the program starts itself once more.
 inline int run_beside_onednn(int argc, char** argv, void (*add)()) {
-  if (std::getenv("OMP_NUM_THREADS") == nullptr) {
+  const char* threads = std::getenv("OMP_NUM_THREADS");
+  if (threads == nullptr || std::strcmp(threads, "1") != 0) {
     setenv("OMP_NUM_THREADS", "1", 1);
     execv("/proc/self/exe", argv);
   }

@@ -161,8 +161,13 @@ int train(const Settings& s) {
                net.parameter_count(), data.train.size(), data.validation.size(), threads.count(),
                std::string(to_string(cpu_isa())).c_str());
   Recorder recorder(s.out + "/history.csv");
+  std::uint32_t crc = 0;
+  for (const fer::FaceImages* faces : {&data.train, &data.validation}) {
+    crc = crc32c(std::as_bytes(std::span(faces->pixels)), crc);
+    crc = crc32c(std::as_bytes(std::span(faces->labels)), crc);
+  }
   std::string settings = s.model + ", " + s.precision + ", augment " + (s.augment.empty() ? "recipe" : s.augment) +
-                         ", data " + std::to_string(crc32c(std::as_bytes(std::span(data.train.pixels))));
+                         ", data " + std::to_string(crc);
   const auto teachers = load_teachers<T>(s, recipe, info.preprocessing, threads, settings);
   const FitOptions options{.epochs = recipe.epochs,
                            .batch = recipe.batch,
@@ -262,7 +267,7 @@ int main(int argc, char** argv) {
                  "Network; unless told otherwise it is trained as published (default: mien-s, or "
                  "tiny without --data)")
       ->check(CLI::IsMember(names));
-  auto* epochs = app.add_option("--epochs", s.epochs, "Passes over the training set")->check(CLI::Range(1, 100000));
+  auto* epochs = app.add_option("--epochs", s.epochs, "Passes over the training set")->check(CLI::Range(1, 10000));
   auto* batch = app.add_option("--batch", s.batch, "Faces per step")->check(CLI::Range(1, 65536));
   app.add_option("--optimizer", s.optimizer, "sgd, adam or adamw")->check(CLI::IsMember({"sgd", "adam", "adamw"}));
   auto* rate = app.add_option("--learning-rate", s.learning_rate, "Highest learning rate")

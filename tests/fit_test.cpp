@@ -282,6 +282,12 @@ TEST_CASE("fit: a checkpoint of other settings is refused") {
   Optimizer clipped = adam;
   clipped.clip_norm = 1;
   CHECK(refused(clipped, options, nothing));
+  // A network with the same parameters that is another one all the same, and other arithmetic.
+  const auto refused_network = [&](auto other) {
+    return contains(message_of<ArgumentError>([&] { fit(other, adam, train_set(), options); }), "other settings");
+  };
+  CHECK(refused_network(network(0.3f)));
+  CHECK(refused_network(network<bfloat16>()));
 
   // Another network, something that is no checkpoint, a damaged one.
   Sequential<float> wide{Flatten{}, Dense{3}};

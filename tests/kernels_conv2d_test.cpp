@@ -634,7 +634,7 @@ TEST_CASE("Winograd's way agrees with the plain loops, bfloat16") {
   if (!MIEN_HAS_X86_KERNELS) compare_winograd<bfloat16>(Isa::portable, shapes(240));
   compare_winograd<bfloat16>(Isa::avx2, shapes(240));
   compare_winograd<bfloat16>(Isa::avx512, shapes(240));
-  compare_winograd<bfloat16>(Isa::avx512_bf16, shapes(240));
+  compare_winograd<bfloat16>(Isa::avx512_bf16, shapes(200));
 }
 
 TEST_CASE("Winograd's way is not taken by a processor whose instructions it is not compiled for") {
@@ -677,11 +677,11 @@ void compare_small_images(Isa isa) {
   int skipping = 0;
   compare_with_reference<T>(isa, shapes(200), [&](Dice& dice, int i) {
     ConvGeometry g;
-    g.batch = dice(1, 3);
+    g.batch = dice(1, 2);
     g.height = dice(2, 6);
     g.width = dice(2, 6);
-    g.channels = dice(120, 200);
-    g.filters = dice(1, 70);
+    g.channels = dice(120, 180);
+    g.filters = i % 4 == 0 ? dice(30, 70) : dice(1, 20);
     g.kernel_h = g.kernel_w = i % 5 == 0 ? 5 : 3;
     g.stride_h = g.stride_w = i % 4 == 1 ? 2 : 1;
     g.dilation_h = g.dilation_w = i % 8 == 3 ? 2 : 1;
@@ -708,9 +708,9 @@ void compare_windows_of_one_pixel(Isa isa) {
   compare_with_reference<T>(isa, shapes(200), [&](Dice& dice, int i) {
     ConvGeometry g;
     const bool column = i % 3 == 0;  // of one image, as an inner dimension may be
-    g.batch = column && i % 2 == 0 ? 1 : dice(1, 12);
-    g.height = dice(1, column ? 40 : 13);
-    g.width = column ? 1 : dice(1, 13);
+    g.batch = column && i % 2 == 0 ? 1 : dice(1, 10);
+    g.height = dice(1, column ? 40 : 8);
+    g.width = column ? 1 : dice(1, 8);
     g.channels = dice(0, 3) == 0 ? dice(1, 70) : 32 * dice(1, 3);
     g.filters = dice(0, 1) == 0 ? dice(1, 70) : 16 * dice(8, 10);
     g.stride_h = dice(1, 3);
@@ -729,11 +729,11 @@ TEST_CASE("convolution agrees with the plain loops, windows of one pixel") {
 /// Padding that fills strips of weight gradients whole.
 TEST_CASE("convolution agrees with the plain loops, padded windows of one pixel over large images") {
   for (const Isa isa : every_isa) {
-    compare_with_reference<bfloat16>(isa, 6, [&](Dice& dice, int) {
+    compare_with_reference<bfloat16>(isa, 3, [&](Dice& dice, int) {
       ConvGeometry g;
       g.batch = dice(8, 9);
-      g.height = dice(3, 4);
-      g.width = dice(80, 100);
+      g.height = dice(2, 3);
+      g.width = dice(60, 70);
       g.channels = 16 * dice(7, 9);
       g.filters = 16 * dice(8, 9);
       g.pad_top = g.pad_bottom = dice(1, 2);

@@ -308,6 +308,14 @@ TEST_CASE("model file: tensors that do not fit are listed all at once") {
   CHECK(contains(message_of<FormatError>([&] { load_parameters(many, parse_safetensors(foreign)); }), "more"));
 }
 
+TEST_CASE("model file: a network with many outputs comes back") {
+  S net{Conv2d{.filters = 3, .padding = 1}};  // 196,608 of them
+  net.build({256, 256, 1}, 3);
+  const Bytes bytes = model_bytes(net);
+  CHECK(bytes.size() < 100'000);
+  CHECK(same_parameters(load_model(bytes).network, net));
+}
+
 TEST_CASE("model file: damage is found") {
   S net = small();
   const Bytes good = model_bytes(net, some_info());

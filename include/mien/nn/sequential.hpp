@@ -95,7 +95,7 @@ class Sequential {
   void infer(TensorView<const T> x, TensorView<T> y, Workspace& workspace, Range range = {},
              Observer<T>* observer = nullptr) const;
   /// Bytes of memory that infer_packed() wants for inputs of this shape.
-  std::size_t packed_bytes(const Shape& x) const { return memory_of(x, 1, false).packed; }
+  std::size_t packed_bytes(const Shape& x) const { return x.size() > 0 ? memory_of(x, 1, false).packed : 0; }
   /// Inference with parameters that are arranged for the kernels once: fills `packed` (64-byte aligned, packed_bytes of
   /// them), or takes what an earlier call with inputs of the same shape left there (`ready`), whatever the parameters
   /// are now. Prepared does this for its owner.

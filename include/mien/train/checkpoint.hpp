@@ -90,7 +90,10 @@ template <class P>
 MIEN_COLD TrainingState load_checkpoint(const std::string& path, const std::string& settings,
                                         std::span<Parameter<P>> parameters, OptimizerState<P>& optimizer,
                                         WeightAverage<P>* average, Schedule& schedule, std::vector<Tensor<P>>& best) {
-  const SafetensorsFile file(path);
+  // What save_checkpoint writes for these parameters has five tensors for each of theirs at most, and a header.
+  std::size_t bytes = std::size_t{64} << 20;
+  for (const Parameter<P>& p : parameters) bytes += 8 * sizeof(P) * static_cast<std::size_t>(p.value.size());
+  const SafetensorsFile file(path, {}, bytes);
   const std::string* text = file.content().find_metadata("mien.checkpoint");
   if (text == nullptr) fail<FormatError>({path, ": not a checkpoint of mien"});
   const Json json = Json::parse(*text, {.bytes = std::size_t{16} << 20, .nodes = 10'000'000});

@@ -146,6 +146,9 @@ class Trainer {
     const FitOptions& o = options_;
     const Optimizer& opt = optimizer_.optimizer();
     std::string text = "seed " + std::to_string(o.seed);
+    const std::string network = network_to_json(net_).write();
+    text += ", " + std::string(dtype_name(dtype_of<T>())) + ", network " +
+            std::to_string(crc32c(std::as_bytes(std::span(network))));
     const auto add = [&](const char* name, auto value) {
       text += std::string(", ") + name + " " + Json(value).write();  // the shortest form that is exact
     };

@@ -18,8 +18,7 @@ inline void pack_tile_weights(const Correlation& c, const TilePlan& plan, const 
     const index_t width = plan.source == RowSource::windows ? c.depth : plan.depth;
     const index_t t = q / width, channel = q % width;
     const bool real = t < c.taps() && channel < c.depth;
-    to.table[q] =
-        real ? static_cast<std::int32_t>(channel * c.layout.depth + (c.layout.flip ? c.layout.taps - 1 - t : t)) : -1;
+    to.table[q] = real ? channel * c.layout.depth + (c.layout.flip ? c.layout.taps - 1 - t : t) : -1;
   }
   threads.parallel_for(plan.blocks * c.groups, [&](index_t p) {
     const index_t group = p / plan.blocks, first = p % plan.blocks * 32;

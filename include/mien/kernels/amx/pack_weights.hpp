@@ -23,8 +23,8 @@ MIEN_AMX_INLINE inline AlignedBits round_pairs(Floats low, Floats high) {
 /// Fills right tiles for `columns` outputs (at most 16 per tile, two tiles if above 16) and `steps` steps of 32: value
 /// q of output k is w[source[q] + k * output], or zero where source[q] is negative.
 /// Returns a value that is zero if all weights were finite, NaN else.
-MIEN_AMX inline float pack_right(const float* w, const std::int32_t* source, index_t steps, index_t output,
-                                 index_t columns, bfloat16* to) {
+MIEN_AMX inline float pack_right(const float* w, const index_t* source, index_t steps, index_t output, index_t columns,
+                                 bfloat16* to) {
   using Index __attribute__((vector_size(64))) = std::int64_t;
   using Half __attribute__((vector_size(32))) = float;
   Floats check{};
@@ -46,7 +46,7 @@ MIEN_AMX inline float pack_right(const float* w, const std::int32_t* source, ind
       const auto mask = static_cast<std::uint32_t>((1U << valid) - 1);
       Floats value[2] = {};
       for (int half = 0; half < 2; ++half) {
-        const std::int32_t at = source[pair * 2 + half];
+        const index_t at = source[pair * 2 + half];
         if (at < 0) continue;
         const float* from = w + at + 16 * tile * output;
         if (output == 1 && valid == 16) {

@@ -136,12 +136,12 @@ struct TileWeights {
   TileWeights(const Correlation& c, const TilePlan& plan, std::byte* base) {
     Carver carver(base);
     checks = carver.take<float>(plan.blocks * c.groups);
-    table = carver.take<std::int32_t>(plan.inner);
+    table = carver.take<index_t>(plan.inner);
     weights = carver.take<bfloat16>(plan.panel_values * c.groups);
     bytes = carver.used();
   }
   float* checks;
-  std::int32_t* table;
+  index_t* table;
   bfloat16* weights;
   std::size_t bytes;
 };
