@@ -164,8 +164,8 @@ for part in "${parts[@]}"; do
     *)
       options=(--turns $turns --seconds $seconds --mien $bin/step_bench --python "$python")
       [ "$part" != flags ] || options+=(--native $native/step_bench)
-      python3 bench/peers/compare.py "${options[@]}" --output "$results/new.json" "$part" &&
-        mv "$results/new.json" "$results/peers-$part.json" || failed "$part"
+      python3 bench/peers/compare.py "${options[@]}" --output "$results/peers.new" "$part" &&
+        mv "$results/peers.new" "$results/peers-$part.json" || failed "$part"
       ;;
   esac
   python3 bench/peers/report.py "$results" "$output" || failed report

@@ -115,7 +115,17 @@ int personalize(const Settings& s) {
   }
   const index_t layers = linear ? fer::head_layer(net) : net.frozen_prefix();
   const Sequential<float> general = net;
-  if (!s.personal.empty()) load_delta(net, s.personal);
+  if (!s.personal.empty()) {
+    load_delta(net, s.personal);
+    // What is written holds what is not frozen, and its features are the model's.
+    for (std::size_t i = 0; i < general.parameters().size(); ++i) {
+      const auto &before = general.parameters()[i], &now = std::as_const(net).parameters()[i];
+      if (before.frozen && !std::equal(before.value.begin(), before.value.end(), now.value.begin())) {
+        fail<ArgumentError>(s.personal + " changes more than the last layer (" + before.name +
+                            "): go on from it with --head full, or without --personal");
+      }
+    }
+  }
   const Sequential<float> start = net;
 
   std::optional<std::map<std::string, PixelBox>> boxes;
@@ -179,7 +189,8 @@ int personalize(const Settings& s) {
     }
     const double took = std::chrono::duration<double>(Clock::now() - begin).count();
     const Evaluation own_after = evaluate_features(net, layers, held, workspace);
-    const auto delta = delta_bytes(net, base, {{"person", person.name}, {"head", s.head}});
+    const Json name = Json::parse(Json(person.name).write());  // in UTF-8, as a file's metadata are
+    const auto delta = delta_bytes(net, base, {{"person", JsonView(name).as_string()}, {"head", s.head}});
     write_file_atomically(delta_path(s.out, person.name, persons.size() > 1), delta);
     bytes = std::max(bytes, delta.size());
     seconds += took;

@@ -108,7 +108,7 @@ class Printer {
                    faces_, without_face_, broken_.size());
     }
     for (const auto& [file, why] : broken_) {
-      const bool named = why.find(file) != std::string::npos;
+      const bool named = why.find("'" + file + "'") != std::string::npos;
       std::fprintf(stderr, "read_faces: %s%s%s\n", named ? "" : file.c_str(), named ? "" : ": ", why.c_str());
     }
     return broken_.empty() ? 0 : 1;

@@ -10,6 +10,9 @@
 # Installs what is missing first and builds in build/. Results lie in out/. MODEL and EPOCHS change what is trained on
 # FER2013 (a few epochs of the plainest network, to stay within minutes); train_fer --help says what else there is.
 set -eu
+for path in FER2013 FACES PHOTO; do # relative to where this was called
+  [ -z "${!path:-}" ] || export "$path=$(realpath -m -- "${!path}")"
+done
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . third_party/install.sh
 need_build_tools

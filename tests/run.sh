@@ -7,6 +7,9 @@
 # Exit status 0 only if nothing failed. CXX names another compiler, MIEN_BUILD another build folder, MIEN_PYTHON a Python
 # that has PyTorch; MIEN_FER2013 and MIEN_DATA are data sets outside the repository that some tests use.
 set -u
+for path in MIEN_FER2013 MIEN_DATA MIEN_HOSTILE; do # relative to where this was called
+  [ -z "${!path:-}" ] || export "$path=$(realpath -m -- "${!path}")"
+done
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 preset=dev
 case "${1:-}" in

@@ -60,10 +60,17 @@ inline std::map<std::string, std::vector<PixelBox>> read_box_lists(const std::st
   if (text.substr(0, 3) == "\xEF\xBB\xBF") text.remove_prefix(3);
   std::map<std::string, std::vector<PixelBox>> boxes;
   std::vector<std::size_t> columns;
-  for (std::size_t line = 1; !text.empty(); ++line) {
-    const std::size_t end = text.find('\n');
+  std::size_t next_line = 1;
+  while (!text.empty()) {
+    const std::size_t line = next_line;
+    std::size_t end = 0;
+    for (bool quoted = false; end < text.size() && (quoted || text[end] != '\n'); ++end) {
+      if (text[end] == '"') quoted = !quoted;
+      if (text[end] == '\n') ++next_line;
+    }
+    ++next_line;
     const std::string_view row = text.substr(0, end);
-    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    text.remove_prefix(std::min(end + 1, text.size()));
     if (row.find_first_not_of(" \r") == std::string_view::npos) continue;
     const std::vector<std::string> fields = detail::csv_fields(row);
     if (columns.empty()) {

@@ -49,11 +49,16 @@ inline void list_below(const std::filesystem::path& folder, std::vector<std::str
   for (const fs::path& path : below) {
     const std::string name = path.filename().string();
     if (name.empty() || name.front() == '.') continue;
-    if (fs::is_directory(path, error)) {
+    const fs::file_status status = fs::status(path, error);
+    if (error == std::errc::permission_denied) {
+      fail<FileError>("cannot look at '" + path.string() + "': " + error.message() +
+                      "; check its folder's permissions");
+    }
+    if (fs::is_directory(status)) {
       inside.push_back(name);
       list_below(path, inside, visited, found);
       inside.pop_back();
-    } else if (fs::is_regular_file(path, error)) {
+    } else if (fs::is_regular_file(status)) {
       found.push_back({path.string(), inside, name});
     }
   }

@@ -107,6 +107,8 @@ inline std::vector<Person> read_persons(const std::string& folder, const std::ma
   });
   for (const int w : whole) report.without_box += w;
 
+  const auto is_person = [](const Picture& p) { return p.person == "person"; };
+  const std::string nameless = std::any_of(pictures.begin(), pictures.end(), is_person) ? "person-2" : "person";
   std::vector<Person> persons;
   for (std::size_t i = 0; i < pictures.size();) {
     std::size_t person_end = i;
@@ -132,7 +134,7 @@ inline std::vector<Person> read_persons(const std::string& folder, const std::ma
       }
       person_end = end;
     }
-    persons.push_back({pictures[i].person.empty() ? "person" : pictures[i].person,
+    persons.push_back({pictures[i].person.empty() ? nameless : pictures[i].person,
                        fer::select(all, std::span<const index_t>(adapt)),
                        fer::select(all, std::span<const index_t>(held_out))});
     i = person_end;

@@ -47,7 +47,8 @@ inline std::vector<Picture> list_pictures(const std::vector<std::string>& argume
 }
 
 /// Where the drawing of each picture goes: `out` itself for a single file, else NAME.png below the folder `out`, which
-/// is made, as are those below it. No two share a name. Throws FileError where a folder cannot be made.
+/// is made, as are those below it. No two share a name, and none is one of the pictures. Throws FileError where a
+/// folder cannot be made.
 inline std::vector<std::string> drawing_paths(const std::string& out, const std::vector<Picture>& pictures,
                                               bool single_file) {
   namespace fs = std::filesystem;
@@ -55,9 +56,14 @@ inline std::vector<std::string> drawing_paths(const std::string& out, const std:
   if (single_file && !fs::is_directory(out, error)) return {out};
   std::vector<std::string> paths;
   std::set<std::string> taken;
+  std::set<fs::path> originals;
+  for (const Picture& picture : pictures) originals.insert(fs::weakly_canonical(picture.path, error));
+  const auto is_free = [&](const fs::path& path) {
+    return taken.insert(path.string()).second && originals.count(fs::weakly_canonical(path, error)) == 0;
+  };
   for (const Picture& picture : pictures) {
     fs::path path = fs::path(out) / (picture.name + ".png");
-    for (int n = 2; !taken.insert(path.string()).second; ++n) {
+    for (int n = 2; !is_free(path); ++n) {
       path = fs::path(out) / (picture.name + "-" + std::to_string(n) + ".png");
     }
     fs::create_directories(path.parent_path(), error);

@@ -51,7 +51,14 @@ inline CLI::Validator number_in(double low, double high, const char* range) {
 template <class Body>
 int run_program(CLI::App& app, int argc, char** argv, Body&& body) {
   try {
-    app.parse(argc, argv);
+    std::vector<std::string> arguments;  // the last one first, as CLI11 has them
+    for (int i = argc - 1; i > 0; --i) {
+      arguments.emplace_back(argv[i]);
+      // A file's name in brackets: CLI11 takes it for a list of several.
+      std::string& last = arguments.back();
+      if (last.size() > 1 && last.front() == '[' && last.back() == ']') last.insert(0, "./");
+    }
+    app.parse(std::move(arguments));
   } catch (const CLI::CallForHelp& help) {
     return app.exit(help);
   } catch (const CLI::ParseError& error) {
@@ -59,7 +66,9 @@ int run_program(CLI::App& app, int argc, char** argv, Body&& body) {
     return 2;
   }
   try {
-    return body();
+    const int status = body();
+    if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return status;
+    std::fprintf(stderr, "%s: cannot write to standard output: is the disk full?\n", app.get_name().c_str());
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "%s: out of memory\n", app.get_name().c_str());
   } catch (const std::exception& error) {

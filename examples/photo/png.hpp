@@ -92,7 +92,8 @@ class PngDecoder {
   void read_header() {
     png_set_read_fn(png_, this, read_bytes);
     png_set_user_limits(png_, static_cast<png_uint_32>(limits_.side), static_cast<png_uint_32>(limits_.side));
-    png_set_chunk_malloc_max(png_, 1 << 20);
+    // Of what is passed over, too, libpng objects to more than this.
+    png_set_chunk_malloc_max(png_, static_cast<png_alloc_size_t>(limits_.file_bytes));
     png_set_chunk_cache_max(png_, 16);
     // A wrong checksum, data beyond the picture's, colours beyond the palette: all are errors.
     png_set_crc_action(png_, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);

@@ -197,6 +197,9 @@ def permission_cases():
     closed = work + "/closed"  # one picture that may not be read, in a folder that may
     shutil.copytree(good_folder, closed)
     picture = closed + "/train/happy/" + sorted(os.listdir(closed + "/train/happy"))[0]
+    listed = work + "/listed"  # its pictures may be listed, not looked at
+    shutil.copytree(person, listed)
+    os.chmod(listed + "/happy", 0o444)
     out = work + "/anybody"
     os.makedirs(out)
     os.chmod(out, 0o777)
@@ -215,6 +218,8 @@ def permission_cases():
         words=[secret_model], **as_other)
     bad("unreadable faces", "personalize", "--faces", secret_folder, "--out", out + "/d", "--model", model,
         words=[secret_folder], **as_other)
+    bad("a folder that may only be listed", "personalize", "--faces", listed, "--out", out + "/d", "--model", model,
+        words=[listed + "/happy/"], **as_other)
     bad("a folder that may not be written", "train_fer", "--data", good_csv, *small, "--out", shut + "/o", words=[shut],
         **as_other)
     bad("a folder that may not be written", "personalize", "--faces", person, "--out", shut + "/d.safetensors", "--model",

@@ -204,6 +204,25 @@ for head, margin, limit in (("linear", 0.05, 16000), ("full", 0, 16000)):
                     persons + "/" + people[1], "--out", work + "/again.safetensors", "--head", head, "--shots", 1)
     results.check(name + ": shots", again["persons"][0]["adapted_on"] == 7)
 
+# A person's name in another encoding is a name all the same.
+named = work.encode() + b"/named/J\xfcrgen"
+shutil.copytree(os.path.join(persons, people[0]).encode(), named)
+shutil.copytree(os.path.join(persons, people[1]), work + "/named/zoe")
+must(run("personalize", "--model", model, "--faces", work + "/named", "--out", work + "/named.safetensors"))
+results.check("personalize: a person's name that is not UTF-8", sorted(
+    name for name in os.listdir(work.encode()) if name.startswith(b"named-")) == [
+        b"named-J\xfcrgen.safetensors", b"named-zoe.safetensors"])
+
+# A delta of the whole head is not gone on from with the last layer alone, which would lose the rest.
+full = work + "/full.safetensors"
+must(run("personalize", "--model", published_model, "--faces", persons + "/" + people[0], "--out", full, "--head", "full"))
+linear = run("personalize", "--model", published_model, "--personal", full, "--faces", persons + "/" + people[0], "--out",
+             work + "/lost.safetensors")
+results.check("personalize: a delta of the whole head, and then the last layer", linear.status == 2 and
+              "--head full" in linear.err and not os.path.exists(work + "/lost.safetensors"))
+must(run("personalize", "--model", published_model, "--personal", full, "--faces", persons + "/" + people[0], "--out",
+         work + "/more.safetensors", "--head", "full"))
+
 # A picture of the adapted set can never be of a held-out take: takes of several pictures stay together.
 takes = work + "/takes"
 source = persons + "/" + people[0]

@@ -179,6 +179,9 @@ def form_cases(face):
     forms["EXIF-rotated PNG"] = png(height, [bytes(reversed(c)) for c in columns][::-1], 8, 0,
                                     chunk(b"eXIf", tiff(6)))
     forms["EXIF-mirrored PNG"] = png(width, [bytes(reversed(row)) for row in gray], 8, 0, chunk(b"eXIf", tiff(2)))
+    long = bytes(2 << 20)
+    forms["PNG with long comments"] = png(width, gray, 8, 0, chunk(b"iTXt", b"XML:com.adobe.xmp" + long) +
+                                          chunk(b"tEXt", b"prompt\0" + long) + chunk(b"iCCP", long) + chunk(b"prVt", long))
     for name, data in forms.items():
         path = write(work + "/forms/" + name.replace(" ", "_") + ".png", data)
         image = answer(path)["images"][0]
@@ -269,6 +272,38 @@ def box_cases(face):
     again = must(run("read_faces", "--model", model, "--csv", "--boxes",
                      write(work + "/again.csv", table.out.encode()), work + "/photos"))
     results.check("--csv goes round by --boxes", again.out == table.out and "warning" not in again.err)
+
+
+def name_cases(face):
+    """File names that are more than letters."""
+    write(work + "/[2024]/face.pgm", read(face_pgm))
+    write(work + "/[a,b]/face.pgm", read(face_pgm))
+    found = answer("[2024]", "[a,b]/face.pgm", cwd=work)
+    results.check("names in brackets", [os.path.normpath(i["file"]) for i in found["images"]] == [
+        "[2024]/face.pgm", "[a,b]/face.pgm"])
+    found = must(run("detect_faces", "--json", "[2024]", "[a,b]/face.pgm", cwd=work)).json()
+    results.check("detect_faces: names in brackets", len(found["images"]) == 2)
+    write(work + "/lines/a\nb.pgm", read(face_pgm))
+    table = must(run("read_faces", "--model", model, "--csv", work + "/lines"))
+    again = run("read_faces", "--model", model, "--csv", "--boxes", write(work + "/lines.csv", table.out.encode()),
+                work + "/lines")
+    results.check("--csv goes round by --boxes, a name of two lines",
+                  again.out == table.out and again.status == 0 and "warning" not in again.err)
+    wrong = run("read_faces", "--model", model, "--boxes",
+                write(work + "/bad.csv", b'file,x,y,w,h\n"a\nb",1,2,3,4\nc,1,2,3,x\n'), face_pgm)
+    results.check("boxes: the line of a mistake behind a name of two", "bad.csv:4: 'x'" in wrong.err)
+    write(work + "/a", b"no picture at all")
+    wrong = run("read_faces", "--model", model, "a", cwd=work)
+    results.check("a broken picture is named, however short its name", "read_faces: a: " in wrong.err)
+
+
+def output_cases():
+    """Nothing is lost in silence when standard output cannot be written."""
+    for program, options in (("read_faces", ["--model", model, "--json"]), ("read_faces", ["--model", model, "--csv"]),
+                             ("detect_faces", ["--json"])):
+        full = run(program, *options, face_pgm, wrapper=["sh", "-c", 'exec "$0" "$@" >/dev/full'])
+        results.check(" ".join([program, options[-1]]) + ": a full disk behind standard output",
+                      [] if full.status == 2 and "standard output" in full.err else [full.words()])
 
 
 def csv_cases(face):
@@ -372,6 +407,13 @@ def drawing_cases(face):
         names = sorted(os.path.relpath(p, folder) for p in glob.glob(folder + "/**/*.png", recursive=True))
         results.check(program + " --draw: a folder for several", finished.status == 1 and
                       names == ["a/face.pgm.png", "b/face.pgm.png", "face.pgm-2.png", "face.pgm.png"])
+    # Into the folder of the pictures: none of them is written over.
+    original = png(width, gray)
+    write(work + "/over/a.pgm", read(face_pgm))
+    write(work + "/over/a.pgm.png", original)
+    must(run("read_faces", "--model", model, work + "/over", "--draw", work + "/over"))
+    results.check("--draw: no picture is written over", read(work + "/over/a.pgm.png") == original and
+                  sorted(os.listdir(work + "/over")) == ["a.pgm", "a.pgm-2.png", "a.pgm.png", "a.pgm.png.png"])
     must(run("detect_faces", colour, "--draw", out))
     w, h, channels, rows = read_png(out)
     results.check("detect_faces --draw: in colour", (w, h, channels) == (width, height, 3) and
@@ -492,6 +534,8 @@ face = usual_case()
 form_cases(face)
 model_cases(face)
 box_cases(face)
+name_cases(face)
+output_cases()
 csv_cases(face)
 broken_cases()
 usage_cases()
