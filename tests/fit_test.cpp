@@ -229,6 +229,33 @@ TEST_CASE("fit: interrupted behind any batch and resumed, it ends bit-identical"
   std::remove(path.c_str());
 }
 
+TEST_CASE("fit: views of other shapes than the network's are refused, not misread") {
+  const auto net = network();
+  const TensorDataset whole = train_set();
+  const TensorDataset cut(Tensor<float>(Shape{whole.size(), 5, 5, 1}),
+                          std::vector<int>(static_cast<std::size_t>(whole.size())), 3);
+  const Dataset* views[] = {&whole, &cut};
+  Workspace workspace;
+  CHECK_THROWS_AS(for_each_prediction(net, std::span<const Dataset* const>(views), 8, workspace, [](auto&&...) {}),
+                  ShapeError);
+}
+
+TEST_CASE("fit: a batch larger than the data costs no memory, and settings may be of any encoding") {
+  const std::string path = "fit_test.large";
+  std::remove(path.c_str());
+  Optimizer open = adam;
+  open.clip_norm = std::numeric_limits<float>::infinity();  // no limit
+  FitOptions options{
+      .epochs = 1, .batch = std::numeric_limits<index_t>::max(), .checkpoint = path, .settings = "J\xf6rg"};
+  auto large = network();
+  CHECK(fit(large, open, train_set(), options).epochs.size() == 1);
+  options.resume = true;
+  auto again = network();
+  CHECK_NOTHROW(fit(again, open, train_set(), options));
+  CHECK(same(again, large));
+  std::remove(path.c_str());
+}
+
 TEST_CASE("fit: a checkpoint of other settings is refused") {
   const std::string path = "fit_test.settings";
   std::remove(path.c_str());
@@ -366,6 +393,8 @@ TEST_CASE("fit: frozen parts stay, and cached features give the same bits") {
   REQUIRE(layers == 5);  // the four, and the Flatten behind them
   Workspace workspace;
   const CachedFeatures features(cached, layers, train_set(), workspace, 7);
+  for (const index_t wrong : {index_t{-1}, cached.layer_count() + 1})
+    CHECK_THROWS_AS(CachedFeatures(cached, wrong, train_set(), workspace), ArgumentError);
   const CachedFeatures validation(cached, layers, validation_set(), workspace);
   CHECK(features.shape() == Shape{54});
   CHECK(features.size() == 50);

@@ -84,6 +84,30 @@ struct ReadsOutput : Tanh {
   using IgnoresOutput = ReadsOutput;
 };
 
+/// y = x + sqrt(root): below zero there is no y, and so no derivative at zero.
+struct Root {
+  static constexpr std::string_view kind = "Root";
+  Features setup(const Features& input, Setup& setup) const {
+    setup.parameter({"root", {1}, Role::weight, Initializer::constant(0), 1, 1, {}});
+    return input;
+  }
+  template <class T>
+  Memory memory(const Shape&, const Shape&, int, bool) const {
+    return {};
+  }
+  template <class T>
+  void forward(TensorView<const T> x, TensorView<T> y, const Pass<T>& pass) const {
+    for (index_t i = 0; i < x.size(); ++i) y[i] = x[i] + std::sqrt(pass.parameters[0][0]);
+  }
+  template <class T>
+  void backward(TensorView<const T>, TensorView<const T>, TensorView<const T> dy, TensorView<T> dx,
+                Gradients<T> gradients, const Pass<T>&) const {
+    if (dx) std::copy(dy.begin(), dy.end(), dx.begin());
+    if (gradients[0]) gradients[0][0] = 1;
+  }
+  void describe(Describer&) {}
+};
+
 /// Gives the same whatever it is given.
 struct Constant : detail::Elementwise<Constant> {
   static constexpr std::string_view kind = "Constant";
@@ -103,6 +127,9 @@ struct Constant : detail::Elementwise<Constant> {
 TEST_CASE("gradient check: finds each kind of fault and says where") {
   const Shape input{5};
   CHECK(check_gradients(Faulty{}, input));
+  Sequential<double> root{Root{}};
+  root.build(input);
+  CHECK_FALSE(check_gradients(root, input));
   const GradientCheck dx = check_gradients(Faulty{Fault::wrong_dx}, input);
   CHECK_FALSE(dx);
   CHECK(dx.worst_name == "x");

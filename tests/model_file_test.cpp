@@ -251,6 +251,21 @@ TEST_CASE("model file: convolutions and dense layers stand in PyTorch's order") 
   CHECK(same_parameters(net, other));
 }
 
+TEST_CASE("model file: a normalization of flattened images stands in PyTorch's order") {
+  S net{Conv2d{.filters = 3}, Flatten{}, BatchNorm2d{}, Dense{4}};
+  net.build({4, 5, 2}, 1);  // behind the convolution: 2 x 3 x 3
+  for (auto& p : net.parameters())
+    for (index_t i = 0; i < p.value.size(); ++i) p.value[i] = static_cast<float>(i + 1);
+  const Bytes bytes = model_bytes(net);
+  const Safetensors file = parse_safetensors(bytes);
+  for (const char* name : {"2.weight", "2.bias", "2.running_mean", "2.running_var"}) {
+    const Tensor<float> stored = read_tensor<float>(*file.find(name));
+    for (index_t c = 0; c < 3; ++c)
+      for (index_t pixel = 0; pixel < 6; ++pixel) CHECK(stored[c * 6 + pixel] == static_cast<float>(pixel * 3 + c + 1));
+  }
+  CHECK(same_parameters(net, load_model<float>(bytes).network));
+}
+
 TEST_CASE("model file: PyTorch's count of batches is written and not asked for") {
   S net{Conv2d{.filters = 2}, BatchNorm2d{}};
   net.build({4, 4, 1}, 1);

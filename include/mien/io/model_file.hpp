@@ -50,11 +50,11 @@ struct SaveOptions {
 
 namespace detail {
 
-/// The columns of a dense weight between NHWC order (memory) and NCHW order (files).
+/// The columns of a dense weight, or values of one row, between NHWC order (memory) and NCHW order (files).
 template <class P>
 void permute_columns(const Shape& columns, TensorView<const P> from, TensorView<P> to, bool to_file) {
   const index_t area = columns[0] * columns[1], channels = columns[2], width = area * channels;
-  for (index_t row = 0; row < from.shape()[0]; ++row)
+  for (index_t row = 0; row < from.size() / width; ++row)
     for (index_t p = 0; p < area; ++p)
       for (index_t c = 0; c < channels; ++c) {
         const index_t nhwc = row * width + p * channels + c, nchw = row * width + c * area + p;

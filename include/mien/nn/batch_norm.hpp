@@ -32,10 +32,12 @@ struct BatchNorm2d {
     setup.require(epsilon > 0 && momentum >= 0 && momentum <= 1, kind, "epsilon > 0 and 0 <= momentum <= 1 wanted");
     if (input.shape.rank() < 1 || input.shape.size() < 1) setup.reject(kind, input.shape, "(..., channels)");
     const Shape channels{input.shape.back()};
-    setup.parameter({"weight", channels, Role::normalization, Initializer::constant(1), 1, 1, {}});
-    setup.parameter({"bias", channels, Role::normalization, Initializer::constant(0), 1, 1, {}});
-    setup.parameter({"running_mean", channels, Role::statistic, Initializer::constant(0), 1, 1, {}});
-    setup.parameter({"running_var", channels, Role::statistic, Initializer::constant(1), 1, 1, {}});
+    const Shape columns =
+        input.shape.rank() == 1 ? input.flattened : Shape{};  // of flattened images, as Dense has them
+    setup.parameter({"weight", channels, Role::normalization, Initializer::constant(1), 1, 1, columns});
+    setup.parameter({"bias", channels, Role::normalization, Initializer::constant(0), 1, 1, columns});
+    setup.parameter({"running_mean", channels, Role::statistic, Initializer::constant(0), 1, 1, columns});
+    setup.parameter({"running_var", channels, Role::statistic, Initializer::constant(1), 1, 1, columns});
     return input;
   }
 

@@ -252,7 +252,7 @@ class GradientChecker {
     std::vector<index_t> nonzero(names_.size());
     for (const Derivative& d : found_) {
       const double scale = std::max({std::abs(d.expected), std::abs(d.actual), floor});
-      double error = scale > 0 ? std::abs(d.actual - d.expected) / scale : 0;
+      double error = scale == 0 ? 0 : std::abs(d.actual - d.expected) / scale;
       if (!(error <= 2)) error = std::numeric_limits<double>::infinity();  // NaN
       // A kink spoils the differences, not what backward gives: what agrees all the same has been checked.
       if (d.kink && error > options_.tolerance && std::isfinite(d.actual)) {

@@ -18,8 +18,8 @@ struct Parameter {
   /// PyTorch's name, such as "features.0.weight".
   std::string name;
   Role role = Role::weight;
-  /// For the weight of a dense layer that reads a flattened (height, width, channels): that shape, else rank 0. Its
-  /// columns are in NHWC order here and in NCHW order in files.
+  /// For the weight of a dense layer that reads a flattened (height, width, channels), and all of a normalization of
+  /// one: that shape, else rank 0. Columns, or values, are in NHWC order here and in NCHW order in files.
   Shape columns;
   bool frozen = false;
   Tensor<P> value;

@@ -98,7 +98,8 @@ MIEN_COLD TrainingState load_checkpoint(const std::string& path, const std::stri
   if (text == nullptr) fail<FormatError>({path, ": not a checkpoint of mien"});
   const Json json = Json::parse(*text, {.bytes = std::size_t{16} << 20, .nodes = 10'000'000});
   const std::string& saved = JsonView(json)["settings"].as_string();
-  if (saved != settings) {
+  const Json written = Json::parse(Json(settings).write());  // as UTF-8, whatever it was
+  if (saved != JsonView(written).as_string()) {
     fail<ArgumentError>({path,
                          ": the checkpoint of a run with other settings; go on with the same ones, or start anew ",
                          "in another folder\n  there: ", saved, "\n  here:  ", settings});

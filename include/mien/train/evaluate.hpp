@@ -81,8 +81,9 @@ void for_each_prediction(const Sequential<T>& net, std::span<const Dataset* cons
   const index_t samples = views[0]->size();
   const Shape output = net.output_shape();
   if (output.rank() != 1) fail<ShapeError>({"a classifier gives (classes), this network ", output});
-  Tensor<T> converted, logits(output.with_batch(batch));
-  Tensor<float> one(output.with_batch(batch)), mean(output.with_batch(batch));
+  const Shape most = output.with_batch(std::min(batch, std::max<index_t>(samples, 1)));
+  Tensor<T> converted, logits(most);
+  Tensor<float> one(most), mean(most);
   std::vector<std::unique_ptr<Batches>> streams;
   for (const Dataset* view : views) {
     if (view->size() != samples) fail<ArgumentError>("views of a dataset differ in their number of samples");
@@ -92,14 +93,14 @@ void for_each_prediction(const Sequential<T>& net, std::span<const Dataset* cons
   for (index_t first = 0; first < samples;) {
     index_t count = 0;
     std::span<const int> labels;
-    for (auto& stream : streams) {
-      const Batch& b = *stream->next();
-      const bool begin = count == 0;
+    for (std::size_t v = 0; v < views.size(); ++v) {
+      const Batch& b = *streams[v]->next();
+      const bool begin = v == 0;
       count = b.count;
       labels = b.labels;
       const Shape shape = output.with_batch(count);
       const TensorView<T> y(logits.data(), shape);
-      const TensorView<const float> inputs(b.inputs.data(), views[0]->shape().with_batch(count));
+      const TensorView<const float> inputs(b.inputs.data(), views[v]->shape().with_batch(count));
       detail::infer_finite(net, detail::convert_batch(inputs, converted, workspace.threads()), y, workspace, 0);
       softmax(TensorView<const T>(y), TensorView<float>(one.data(), shape));
       const float weight = 1.0f / static_cast<float>(views.size());

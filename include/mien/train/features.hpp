@@ -8,14 +8,15 @@
 namespace mien {
 
 /// A dataset of the outputs of the first `layers` layers of `net` on every sample of `dataset`, computed in inference
-/// on construction: 4 bytes a value. When those layers are frozen (`layers` = net.frozen_prefix()), training the rest
-/// on them with FitOptions::first_layer = layers gives what training the whole network would, at the cost of the rest.
+/// on construction: 4 bytes a value. Throws ArgumentError where `net` has fewer layers. When those layers are frozen
+/// (`layers` = net.frozen_prefix()), training the rest on them with FitOptions::first_layer = layers gives what
+/// training the whole network would, at the cost of the rest.
 class CachedFeatures : public Dataset {
  public:
   template <class T>
   CachedFeatures(const Sequential<T>& net, index_t layers, const Dataset& dataset, Workspace& workspace,
                  index_t batch = 128)
-      : values_(net.shape_after(layers).with_batch(dataset.size())), classes_(dataset.classes()) {
+      : values_(shape_of(net, layers).with_batch(dataset.size())), classes_(dataset.classes()) {
     Batches batches(dataset, {.batch = batch, .shuffle = false, .prefetch = 1, .threads = 1});
     Tensor<T> converted, features;
     index_t first = 0;
@@ -50,6 +51,13 @@ class CachedFeatures : public Dataset {
   Tensor<float>& values() { return values_; }
 
  private:
+  template <class T>
+  static const Shape& shape_of(const Sequential<T>& net, index_t layers) {
+    if (layers < 0 || layers > net.layer_count()) {
+      fail<ArgumentError>({"no features behind ", layers, " layers: the network has ", net.layer_count()});
+    }
+    return net.shape_after(layers);
+  }
   Shape shape_() const { return values_.shape().without_batch(); }
 
   Tensor<float> values_;

@@ -1,6 +1,9 @@
 // fit: the training loop, with validation, checkpoints and resume.
 #pragma once
 
+#include <unistd.h>
+
+#include <cerrno>
 #include <type_traits>
 
 #include "mien/train/checkpoint.hpp"
@@ -74,7 +77,8 @@ class Trainer {
         schedule_(options.schedule),
         optimizer_(optimizer, std::as_const(net).parameters()) {
     check();
-    batches_ = options.drop_last ? train.size() / options.batch : (train.size() + options.batch - 1) / options.batch;
+    const index_t rest = options.drop_last || train.size() % options.batch == 0 ? 0 : 1;
+    batches_ = train.size() / options.batch + rest;
     if (batches_ == 0) {
       fail<ArgumentError>({"no full batch of ", options.batch, " in ", train.size(), " samples"});
     }
@@ -85,8 +89,9 @@ class Trainer {
       gradient_views_.push_back(p.frozen ? TensorView<P>() : gradients_.back().view());
     }
     const Shape out = net.output_shape();
-    logits_ = Tensor<T>(out.with_batch(options.batch));
-    dlogits_ = Tensor<T>(out.with_batch(options.batch));
+    const index_t most = std::min(options.batch, train.size());
+    logits_ = Tensor<T>(out.with_batch(most));
+    dlogits_ = Tensor<T>(out.with_batch(most));
   }
 
   MIEN_COLD History run() {
@@ -168,8 +173,8 @@ class Trainer {
       add("rate decay", opt.adam().learning_rate_decay);
     }
     if (opt.decay_only_weights) text += ", decay only weights";
-    if (opt.clip_norm > 0) add("clip norm", opt.clip_norm);
-    if (opt.clip_value > 0) add("clip value", opt.clip_value);
+    if (opt.clip_norm > 0 && std::isfinite(opt.clip_norm)) add("clip norm", opt.clip_norm);
+    if (opt.clip_value > 0 && std::isfinite(opt.clip_value)) add("clip value", opt.clip_value);
     for (const ParameterGroup& group : opt.groups) {
       text += ", group " + group.match;
       add("scale", group.learning_rate_scale);
@@ -190,7 +195,8 @@ class Trainer {
     return o.settings.empty() ? text : text + ", " + o.settings;
   }
 
-  static bool file_exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
+  /// What cannot be looked at is there: reading it says why, and it is not written over.
+  static bool file_exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0 || errno != ENOENT; }
 
   void train_epoch() {
     Batches batches(train_, {.batch = options_.batch,
