@@ -494,6 +494,9 @@ TEST_CASE("fit: what cannot be trained is refused") {
   CHECK(contains(refused(argument, train_set(), {.first_layer = -1}), "first_layer"));
   CHECK(contains(refused(argument, train_set(), {.first_layer = 10}), "first_layer"));
   CHECK_THROWS_AS(fit(net, adam, train_set(), {.average_decay = 1.0f}), ArgumentError);
+  ModelInfo info;
+  info.preprocessing.crop = 64;  // which no model file holds: said before training, not after
+  CHECK_THROWS_AS(fit(net, adam, train_set(), {.model = "fit_test.model", .info = info}), ArgumentError);
   CHECK_THROWS_AS(fit(net, adam, train_set(), {.mixup_alpha = -1.0f}), ArgumentError);
   CHECK_THROWS_AS(fit(net, Sgd{{.learning_rate = -1.0f}}, train_set(), {}), ArgumentError);
   Sequential<float> not_built{Flatten{}, Dense{3}};

@@ -362,6 +362,12 @@ TEST_CASE("model file: damage is found") {
   CHECK_THROWS_AS(model_bytes(net), NumericError);
   S not_built{Dense{2}};
   CHECK_THROWS_AS(model_bytes(not_built), ArgumentError);
+  ModelInfo info;
+  info.preprocessing.crop = 64;  // out of pictures of 48
+  CHECK_THROWS_AS(model_bytes(net, info), ArgumentError);
+  info.preprocessing = {};
+  info.preprocessing.deviation = 0;
+  CHECK_THROWS_AS(model_bytes(net, info), ArgumentError);
 }
 
 TEST_CASE("model file: metadata that are missing, wrong or hostile") {

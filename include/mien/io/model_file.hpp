@@ -12,14 +12,14 @@ namespace mien {
 /// How a picture becomes the network's input. A model without it cannot be served right.
 struct Preprocessing {
   /// A face is cropped, turned gray and resized to image_size x image_size; the network reads the centre
-  /// (crop x crop) of that.
+  /// (crop x crop) of that. 1 <= crop <= image_size <= 4096.
   index_t image_size = 48;
   index_t crop = 48;
-  /// Gray = weights of red, green and blue, applied to bytes.
+  /// Gray = weights of red, green and blue (0 to 1), applied to bytes.
   float red = 0.299f, green = 0.587f, blue = 0.114f;
-  /// Value = (gray / 255 - mean) / deviation.
+  /// Value = (gray / 255 - mean) / deviation; the mean within a million, the deviation from 1e-6 to a million.
   float mean = 0, deviation = 1;
-  /// A detector's box is enlarged by this share of its side on every side before it is cropped.
+  /// A detector's box is enlarged by this share of its side (0 to 10) on every side before it is cropped.
   float margin = 0;
 };
 
@@ -103,6 +103,9 @@ MIEN_COLD std::vector<double> self_test_output(const Sequential<T>& net, std::si
     values.push_back(static_cast<double>(static_cast<parameter_t<T>>(value)));
   return values;
 }
+
+/// Throws ArgumentError for what load_model() would refuse.
+void check_info(const ModelInfo& info);
 
 Json info_to_json(const ModelInfo& info);
 
@@ -198,6 +201,7 @@ MIEN_COLD std::vector<std::byte> model_bytes(Sequential<T>& net, const ModelInfo
     for (index_t i = 0; i < tensor.size(); ++i) rounded.back()[i] = bfloat16(tensor[i]);
     entries.push_back(SafetensorsEntry::of("extra." + name, rounded.back()));
   }
+  detail::check_info(info);
   const std::vector<double> logits = detail::self_test_output(stored);
   for (double value : logits) {
     if (!std::isfinite(value)) fail<NumericError>("the network gives values that are not finite; it is not saved");
@@ -341,7 +345,7 @@ MIEN_COLD void apply_delta(Sequential<T>& net, std::span<const std::byte> bytes,
 #if MIEN_HAS_FILES
 /// Saves a network with all it takes to use it, atomically and durably: parameters under PyTorch's names, architecture,
 /// preprocessing, class names, what is frozen, and one output to test it by. docs/formats.md has the form. Throws
-/// FileError; NumericError if the network's output is not finite.
+/// FileError; NumericError if the network's output is not finite; ArgumentError for preprocessing out of its ranges.
 template <class T>
 MIEN_COLD void save(Sequential<T>& net, const std::string& path, const ModelInfo& info = {},
                     const SaveOptions& options = {}) {

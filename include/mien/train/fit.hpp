@@ -123,6 +123,7 @@ class Trainer {
     if (o.batch < 1) fail<ArgumentError>({"batch is ", o.batch, ", expected at least 1"});
     if (o.patience < 0) fail<ArgumentError>("patience must not be negative");
     if (o.first_layer < 0 || o.first_layer >= net_.layer_count()) fail<ArgumentError>("first_layer is no layer");
+    if (!o.model.empty()) check_info(o.info);
     if (train_.size() == 0) fail<ArgumentError>("the training set is empty");
     if (o.validation && o.validation->size() == 0) fail<ArgumentError>("the validation set is empty");
     const auto fits = [&](const Dataset& d, const char* which) {

@@ -5,6 +5,16 @@
 
 namespace mien::detail {
 
+MIEN_COLD MIEN_BODY void check_info(const ModelInfo& info) {
+  const Preprocessing& p = info.preprocessing;
+  const auto within = [](float value, float low, float high) { return value >= low && value <= high; };
+  if (p.crop < 1 || p.crop > p.image_size || p.image_size > 4096 || !within(p.red, 0, 1) || !within(p.green, 0, 1) ||
+      !within(p.blue, 0, 1) || !within(p.mean, -1e6f, 1e6f) || !within(p.deviation, 1e-6f, 1e6f) ||
+      !within(p.margin, 0, 10)) {
+    fail<ArgumentError>("preprocessing: crop <= image_size wanted, and all in the ranges of Preprocessing");
+  }
+}
+
 MIEN_COLD MIEN_BODY Json info_to_json(const ModelInfo& info) {
   const Preprocessing& p = info.preprocessing;
   return Json::object({{"name", info.name},
