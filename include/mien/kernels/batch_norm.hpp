@@ -286,8 +286,8 @@ void scale_shift_pooled(index_t batch, index_t height, index_t width, index_t ch
                             }
                             for (index_t q = 0; q < step; ++q) {
                               const index_t to = (row * (width / 2) + j + q) * channels + c0;
-                              const auto* top = reinterpret_cast<const Bits*>(held[0] + 2 * q * count);
-                              const auto* bottom = reinterpret_cast<const Bits*>(held[1] + 2 * q * count);
+                              const Bits* top = reinterpret_cast<const Bits*>(held[0] + 2 * q * count);
+                              const Bits* bottom = reinterpret_cast<const Bits*>(held[1] + 2 * q * count);
                               take_largest<T>(top, top + count, bottom, bottom + count, reinterpret_cast<Bits*>(y + to),
                                               won != nullptr ? won + to : unwanted, count);
                             }

@@ -137,8 +137,8 @@ template <class T>
 void rectify_pooled(index_t batch, index_t height, index_t width, index_t channels, const T* x, T* y, PoolIndex* won,
                     const Threads& threads) {
   using Bits = typename bits_of<T>::type;
-  const auto* from = reinterpret_cast<const Bits*>(x);
-  auto* to = reinterpret_cast<Bits*>(y);
+  const Bits* from = reinterpret_cast<const Bits*>(x);
+  Bits* to = reinterpret_cast<Bits*>(y);
   // One piece is one row of windows.
   parallel_pieces(threads, batch * height / 2, 1, [=](index_t row, index_t) MIEN_INLINE {
     for (index_t j = 0; j < width / 2; ++j) {
@@ -159,9 +159,9 @@ template <class T>
 void rectify_pooled_backward(index_t batch, index_t height, index_t width, index_t channels, const T* y, const T* dy,
                              const PoolIndex* won, T* dx, const Threads& threads) {
   using Bits = typename bits_of<T>::type;
-  const auto* out = reinterpret_cast<const Bits*>(y);
-  const auto* up = reinterpret_cast<const Bits*>(dy);
-  auto* down = reinterpret_cast<Bits*>(dx);
+  const Bits* out = reinterpret_cast<const Bits*>(y);
+  const Bits* up = reinterpret_cast<const Bits*>(dy);
+  Bits* down = reinterpret_cast<Bits*>(dx);
   parallel_pieces(threads, batch * height / 2, 1, [=](index_t row, index_t) MIEN_INLINE {
     for (index_t j = 0; j < width / 2; ++j) {
       const index_t at = (row * (width / 2) + j) * channels;

@@ -71,8 +71,8 @@ struct Relu {
       const Shape& s = x.shape();
       return kernels::rectify_pooled(s[0], s[1], s[2], s[3], x.data(), y.data(), pass.pool_positions(), pass.threads());
     }
-    const auto* from = reinterpret_cast<const Bits*>(x.data());
-    auto* to = reinterpret_cast<Bits*>(y.data());
+    const Bits* from = reinterpret_cast<const Bits*>(x.data());
+    Bits* to = reinterpret_cast<Bits*>(y.data());
     kernels::for_each_index(pass.threads(), x.size(),
                             [=](index_t i) MIEN_INLINE { to[i] = kernels::rectified<T>(from[i]); });
   }
@@ -87,9 +87,9 @@ struct Relu {
                                               dx.data(), pass.threads());
     }
     using Bits = typename bits_of<T>::type;
-    const auto* out = reinterpret_cast<const Bits*>(y.data());
-    const auto* up = reinterpret_cast<const Bits*>(dy.data());
-    auto* down = reinterpret_cast<Bits*>(dx.data());
+    const Bits* out = reinterpret_cast<const Bits*>(y.data());
+    const Bits* up = reinterpret_cast<const Bits*>(dy.data());
+    Bits* down = reinterpret_cast<Bits*>(dx.data());
     kernels::for_each_index(pass.threads(), y.size(), [=](index_t i) MIEN_INLINE {
       const Bits value = up[i];  // read in any case: else GCC leaves the loop scalar
       down[i] = kernels::is_positive<T>(out[i]) ? value : Bits{0};

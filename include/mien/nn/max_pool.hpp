@@ -75,8 +75,8 @@ struct MaxPool2d {
     const Shape in = x.shape(), out = y.shape();
     const detail::PoolWindow windows{window, steps(), padding};
     const index_t c = in[3];
-    const auto* from = reinterpret_cast<const Bits*>(x.data());
-    auto* to = reinterpret_cast<Bits*>(y.data());
+    const Bits* from = reinterpret_cast<const Bits*>(x.data());
+    Bits* to = reinterpret_cast<Bits*>(y.data());
     // One piece is one row of windows.
     kernels::parallel_pieces(pass.threads(), out[0] * out[1], 1, [=, this](index_t row, index_t) MIEN_INLINE {
       const index_t n = row / out[1], i = row % out[1];
@@ -110,8 +110,8 @@ struct MaxPool2d {
                          out[1] * step.height >= in[1] + padding.top && out[2] * step.width >= in[2] + padding.left;
     const index_t c = in[3];
     const detail::PoolWindow windows{window, step, padding};
-    const auto* up_bits = reinterpret_cast<const Bits*>(dy.data());
-    auto* down_bits = reinterpret_cast<Bits*>(dx.data());
+    const Bits* up_bits = reinterpret_cast<const Bits*>(dy.data());
+    Bits* down_bits = reinterpret_cast<Bits*>(dx.data());
     kernels::parallel_pieces(
         pass.threads(), in[0], 1, [=, up = dy.data(), down = dx.data(), this](index_t n, index_t) MIEN_INLINE {
           const index_t base = n * in[1] * in[2] * c;

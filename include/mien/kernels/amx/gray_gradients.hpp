@@ -49,7 +49,7 @@ MIEN_AMX inline void add_gray_image(const bfloat16* image, index_t width, index_
       };
 #pragma GCC unroll 9
       for (int t = 0; t < 9; ++t) {
-        const auto* pair = reinterpret_cast<const Pair*>(image + t / 3 * width + j + t % 3);
+        const Pair* pair = reinterpret_cast<const Pair*>(image + t / 3 * width + j + t % 3);
         AlignedBits pixels;
         if (seen == 0xffffffffU) {
           __asm__("vpbroadcastd %1, %0" : "=v"(pixels) : "m"(*pair));
