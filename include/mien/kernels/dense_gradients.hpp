@@ -10,8 +10,7 @@ namespace mien::kernels::detail {
 inline bool has_dense_gradients(const ConvGeometry& g) {
   const index_t pixels = g.batch * g.height * g.width;
   const bool one_pixel = g.kernel_h == 1 && g.kernel_w == 1 && g.stride_h == 1 && g.stride_w == 1 && g.groups == 1;
-  const bool padded = g.pad_top != 0 || g.pad_bottom != 0 || g.pad_left != 0 || g.pad_right != 0;
-  return one_pixel && !padded && pixels <= 512 && g.channels >= 64 && g.filters >= 64;
+  return one_pixel && !g.is_padded() && pixels <= 512 && g.channels >= 64 && g.filters >= 64;
 }
 
 /// dw as a forward pass: pixels are filters, channels pixels, outputs channels.

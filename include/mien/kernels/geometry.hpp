@@ -22,6 +22,7 @@ struct ConvGeometry {
     return (height + pad_top + pad_bottom - dilation_h * (kernel_h - 1) - 1) / stride_h + 1;
   }
   index_t out_width() const { return (width + pad_left + pad_right - dilation_w * (kernel_w - 1) - 1) / stride_w + 1; }
+  bool is_padded() const { return pad_top != 0 || pad_bottom != 0 || pad_left != 0 || pad_right != 0; }
   index_t input_size() const { return batch * height * width * channels; }
   index_t output_size() const { return batch * out_height() * out_width() * filters; }
   index_t weight_size() const { return filters * (channels / groups) * kernel_h * kernel_w; }

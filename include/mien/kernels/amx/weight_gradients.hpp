@@ -18,13 +18,9 @@
 
 namespace mien::kernels::detail::amx {
 
-inline bool is_padded(const ConvGeometry& g) {
-  return g.pad_top != 0 || g.pad_bottom != 0 || g.pad_left != 0 || g.pad_right != 0;
-}
-
 /// A window of one pixel sees pixels, not images: each becomes an image of its own.
 inline void pixels_as_images(ConvGeometry& g) {
-  if (g.kernel_h != 1 || g.kernel_w != 1 || g.stride_h != 1 || g.stride_w != 1 || is_padded(g)) return;
+  if (g.kernel_h != 1 || g.kernel_w != 1 || g.stride_h != 1 || g.stride_w != 1 || g.is_padded()) return;
   g.batch *= g.height * g.width;
   g.height = g.width = 1;
 }
@@ -91,8 +87,8 @@ struct TileGradientPlan {
     image_groups = (g.batch + 31) / 32;
     const index_t taps = g.kernel_h * g.kernel_w;
     // Unpadded, so that the first strip reads the image and assigns.
-    direct =
-        taps == 1 && !is_padded(g) && g.filters % 16 == 0 && g.channels % 16 == 0 && filter_blocks >= 2 * wanted_pieces;
+    direct = taps == 1 && !g.is_padded() && g.filters % 16 == 0 && g.channels % 16 == 0 &&
+             filter_blocks >= 2 * wanted_pieces;
     bias_at = direct ? 0 : taps * channel_blocks * 256;
     pitch = bias_at + 256;
     part_values = pitch * filter_blocks + apart_values<float>;
