@@ -469,7 +469,7 @@ TEST_CASE("model file: nests without end, and a million layers") {
   for (int i = 0; i < 1000; ++i) {
     deep = R"({"name":"c","kind":"Concat","branches":[{"name":"0","layers":[)" + deep + "]}]}";
   }
-  CHECK(contains(refusal_of(R"({"input":[4],"layers":[)" + deep + "]}"), "32"));
+  CHECK(contains(refusal_of(R"({"input":[4],"layers":[)" + deep + "]}"), "nested deeper than 128"));
   std::string many = R"({"input":[4],"layers":[)";
   for (int i = 0; i < 1'000'000; ++i) many += i ? ",{}" : "{}";
   CHECK_FALSE(refusal_of(many + "]}").empty());
@@ -478,6 +478,34 @@ TEST_CASE("model file: nests without end, and a million layers") {
     many += (i ? "," : "") + std::string(R"({"name":")") + std::to_string(i) + R"(","kind":"Relu"})";
   }
   CHECK(contains(refusal_of(many + "]}"), "10000 layers"));
+}
+
+TEST_CASE("model file: thirty combinators in one another come back") {
+  S net{Dense{2}};
+  for (int i = 0; i < 30; ++i) {
+    S outer;
+    if (i % 2 == 0) {
+      outer.add(Residual<float>{std::move(net)});
+    } else {
+      outer.add(Concat<float>{std::vector<S>{std::move(net)}});
+    }
+    net = std::move(outer);
+  }
+  net.build({2}, 1);
+  const Model<float> model = load_model<float>(model_bytes(net));
+  CHECK(same_parameters(net, model.network));
+  CHECK(test::same_bits(answers(net), answers(model.network)));
+}
+
+TEST_CASE("model file: a layer called like tensors beside the network") {
+  S net;
+  net.add("extra", Dense{2});
+  net.build({3}, 1);
+  const Tensor<float> bank = test::random_tensor<float>({4, 3}, 9);
+  const Model<float> model = load_model<float>(model_bytes(net, {}, {.extra = {{"bank", bank.view()}}}));
+  CHECK(same_parameters(net, model.network));
+  REQUIRE(model.extra.size() == 1);
+  CHECK(model.extra[0].first == "bank");
 }
 
 TEST_CASE("model file: limits can be set") {
@@ -559,6 +587,9 @@ TEST_CASE("model file: on disk") {
   CHECK(same_parameters(net, trained));
   CHECK(contains(message_of<FileError>([] { (void)load("no/such.safetensors"); }), "no/such.safetensors"));
   CHECK(contains(message_of<FormatError>([&] { load_delta(net, path); }), path));
+  CHECK(contains(message_of<FileError>([&] { (void)load(path, {.file = 100}); }), "more than the 100"));
+  CHECK(contains(message_of<FormatError>([&] { (void)load(path, {.multiply_adds = 500}); }), "multiply-adds"));
+  CHECK(contains(message_of<FileError>([&] { load_delta(net, "model_file_test.delta", {.file = 10}); }), "more than"));
   std::remove(path.c_str());
   std::remove("model_file_test.delta");
 }

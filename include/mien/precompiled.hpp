@@ -40,7 +40,7 @@
   MIEN_TEMPLATE void load_parameters<T>(Sequential<T>&, const Safetensors&, std::string_view);               \
   MIEN_TEMPLATE void apply_delta<T>(Sequential<T>&, std::span<const std::byte>, std::string_view);           \
   MIEN_TEMPLATE void save<T>(Sequential<T>&, const std::string&, const ModelInfo&, const SaveOptions&);      \
-  MIEN_TEMPLATE Model<T> load<T>(const std::string&);
+  MIEN_TEMPLATE Model<T> load<T>(const std::string&, const ModelLimits&);
 
 namespace mien {
 MIEN_TEMPLATE class OptimizerState<float>;

@@ -20,7 +20,7 @@ class JsonView;
 /// What `Json::parse` accepts at most. `depth` counts nested arrays and objects and may not exceed `Json::max_depth`.
 struct JsonLimits {
   std::size_t bytes = std::size_t{1} << 20;
-  int depth = 32;
+  int depth = 128;
   std::size_t nodes = 100'000;
 };
 
@@ -35,7 +35,7 @@ struct JsonLimits {
 class Json {
  public:
   enum class Kind : unsigned char { null, boolean, integer, number, string, array, object };
-  static constexpr int max_depth = 32;
+  static constexpr int max_depth = 128;
 
   Json() = default;
   // Named here only to be compiled for size.

@@ -250,7 +250,8 @@ MIEN_COLD Model<T> load_model(std::span<const std::byte> bytes, std::string_view
       for (const std::string& name : JsonView(names).as_strings()) model.network.freeze(name);
     }
     for (const SafetensorsEntry& entry : file.entries()) {
-      if (entry.name.compare(0, 6, "extra.") == 0) {
+      const auto is_entry = [&](const auto& own) { return own.first == entry.name; };
+      if (entry.name.compare(0, 6, "extra.") == 0 && std::none_of(declared.begin(), declared.end(), is_entry)) {
         model.extra.emplace_back(entry.name.substr(6), read_tensor<float>(entry));
       }
     }
@@ -352,10 +353,11 @@ MIEN_COLD void save(Sequential<T>& net, const std::string& path, const ModelInfo
   write_file_atomically(path, model_bytes(net, info, options));
 }
 
-/// Reads what save() wrote. Throws FileError or FormatError with the path.
+/// Reads what save() wrote; see load_model(). Throws FileError or FormatError with the path. Networks that are larger
+/// than the usual limits are saved all the same, and read with wider ones.
 template <class T = float>
-MIEN_COLD Model<T> load(const std::string& path) {
-  return load_model<T>(read_file(path, std::size_t{1} << 31), path);
+MIEN_COLD Model<T> load(const std::string& path, const ModelLimits& limits = {}) {
+  return load_model<T>(read_file(path, limits.file), path, limits);
 }
 
 template <class T>
@@ -365,8 +367,8 @@ MIEN_COLD void save_delta(const Sequential<T>& net, std::uint32_t base, const st
 }
 
 template <class T>
-MIEN_COLD void load_delta(Sequential<T>& net, const std::string& path) {
-  apply_delta(net, read_file(path, std::size_t{1} << 31), path);
+MIEN_COLD void load_delta(Sequential<T>& net, const std::string& path, const ModelLimits& limits = {}) {
+  apply_delta(net, read_file(path, limits.file), path);
 }
 #endif
 

@@ -18,6 +18,8 @@ struct ModelLimits {
   double multiply_adds = 1e11;
   /// Bytes of working memory for one inference of one picture.
   std::size_t bytes = std::size_t{1} << 30;
+  /// Bytes of the file.
+  std::size_t file = std::size_t{1} << 31;
   /// Of the JSON that describes it.
   JsonLimits json = {.bytes = std::size_t{8} << 20};
 };
