@@ -2,6 +2,9 @@
 // Convolutions are in kernels_conv2d_test.
 #include <doctest/doctest.h>
 
+#include <cmath>
+#include <cstring>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -122,7 +125,19 @@ struct PoolCase {
   }
 };
 
-/// `layers` as a whole, and each by itself, of the same parameters: the same bits, and in inference too.
+/// The same bits, or NaN on both sides.
+template <class T>
+bool alike(const Tensor<T>& a, const Tensor<T>& b) {
+  if (a.shape() != b.shape()) return false;
+  for (index_t i = 0; i < a.size(); ++i) {
+    const auto p = static_cast<double>(a[i]), q = static_cast<double>(b[i]);
+    if (!(std::isnan(p) && std::isnan(q)) && std::memcmp(&a[i], &b[i], sizeof(T)) != 0) return false;
+  }
+  return true;
+}
+
+/// `layers` as a whole, and each by itself, of the same parameters: the same bits (but of NaN, which has
+/// many), and in inference too.
 template <class T>
 void check_parts(Sequential<T> net, const Tensor<T>& x, Dice& dice, int thread_count) {
   net.build(x.shape().without_batch(), 3);
@@ -153,10 +168,10 @@ void check_parts(Sequential<T> net, const Tensor<T>& x, Dice& dice, int thread_c
                    0, {i, i + 1});
     up = std::move(down);
   }
-  CHECK(test::same_bits(whole.y, values.back()));
-  CHECK(test::same_bits(whole.dx, up));
+  CHECK(alike(whole.y, values.back()));
+  CHECK(alike(whole.dx, up));
   for (std::size_t i = 0; i < gradients.tensors.size(); ++i)
-    CHECK(test::same_bits(whole.gradients.tensors[i], gradients.tensors[i]));
+    CHECK(alike(whole.gradients.tensors[i], gradients.tensors[i]));
 
   Workspace workspace(threads);
   const Tensor<T> inferred = net.infer(x.view(), workspace);
@@ -166,7 +181,7 @@ void check_parts(Sequential<T> net, const Tensor<T>& x, Dice& dice, int thread_c
     net.infer(value.view(), next.view(), workspace, {i, i + 1});
     value = std::move(next);
   }
-  CHECK(test::same_bits(inferred, value));
+  CHECK(alike(inferred, value));
 }
 
 }  // namespace
@@ -376,5 +391,30 @@ TEST_CASE_TEMPLATE("random shapes: layers that run as one are each by itself", T
         check_parts<T>({convolution, BatchNorm2d{}, Relu{}, MaxPool2d{2}}, images, dice, threads);
         break;
     }
+  }
+}
+
+TEST_CASE_TEMPLATE("random shapes: layers that run as one pass NaN and infinity on as each by itself", T, float, double,
+                   bfloat16) {
+  using P = parameter_t<T>;
+  constexpr P infinity = std::numeric_limits<P>::infinity();
+  Dice dice{16};
+  for (int i = 0; i < shapes / 2; ++i) {
+    Shape shape = random_images(dice);
+    shape = {shape[0] + 1, 2 * shape[1], 2 * shape[2], i % 2 == 0 ? 16 * dice(1, 3) : shape[3]};
+    CAPTURE(text(shape));
+    Tensor<T> x = random_values<T>(dice, shape);
+    for (index_t count = dice(1, 4); count-- > 0;) {
+      const P values[] = {std::numeric_limits<P>::quiet_NaN(), infinity, -infinity, std::numeric_limits<P>::max()};
+      x[dice(0, x.size() - 1)] = T(values[dice(0, 3)]);
+    }
+    const int threads = 1 + i % 3;
+    check_parts<T>({BatchNorm2d{}, Relu{}}, x, dice, threads);
+    check_parts<T>({BatchNorm2d{}, Relu{}, MaxPool2d{2}}, x, dice, threads);
+    check_parts<T>({Relu{}, MaxPool2d{2}}, x, dice, threads);
+    if (shape.back() > 64 || shape.size() > 20'000) continue;
+    const Conv2d convolution{.filters = 16 * dice(1, 2), .padding = 1};
+    check_parts<T>({convolution, Relu{}, MaxPool2d{2}}, x, dice, threads);
+    check_parts<T>({convolution, BatchNorm2d{}, Relu{}, MaxPool2d{2}}, x, dice, threads);
   }
 }
