@@ -91,4 +91,20 @@ inline Isa cpu_isa() {
   return isa;
 }
 
+#if MIEN_HAS_X86_KERNELS
+namespace detail {
+/// Whether a dot product of bfloat16 (avx512_bf16) takes no longer than two multiply-adds in float. On AMD's Zen 4 and
+/// 5 it takes as long as one or two, on Intel's family 6, model 207, as four; so not on Intel's, unless MIEN_ISA asks
+/// for them by name.
+MIEN_COLD inline bool has_quick_dots() {
+  static const bool quick = [] {
+    constexpr unsigned genu = 0x756e6547;  // of "GenuineIntel"
+    const char* name = std::getenv("MIEN_ISA");
+    return cpuid(0, 0).b != genu || (name != nullptr && to_string(Isa::avx512_bf16) == name);
+  }();
+  return quick;
+}
+}  // namespace detail
+#endif
+
 }  // namespace mien

@@ -43,9 +43,10 @@ const BlockKernels<P>& pick_blocks([[maybe_unused]] Isa isa) {
 using amx::Products;
 
 /// Whether dot products of bfloat16, which leave padding out, are faster than Winograd's filtering in float, or what
-/// there is for gray images and for single rows. They do some 2.5 times the products in the same time (Zen 5,
-/// bench/onednn_bench).
+/// there is for gray images and for single rows. Where they are quick, they do some 2.5 times the products in the same
+/// time (Zen 5, bench/onednn_bench).
 MIEN_COLD inline bool dots_serve(Correlation c) {
+  if (!mien::detail::has_quick_dots()) return false;
   flatten_pixels(c);
   if (c.groups > 1 || c.depth < 16) return false;
   if (c.taps() == 1 && c.batch * c.out_height * c.out_width <= 2) return false;  // weights are read once, as they stand
