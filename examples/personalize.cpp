@@ -108,7 +108,8 @@ int personalize(const Settings& s) {
   // What is frozen: everything but the head. The features in front of it are computed once.
   net.freeze("");
   for (index_t i = net.layer_count() - 1; i >= 0; --i) {
-    if (net.layer_kind(i) == Conv2d::kind || (linear && i < fer::head_layer(net))) break;
+    const bool trunk = net.layer_kind(i) == Conv2d::kind || !net.layer(i).branches().empty();
+    if (trunk || (linear && i < fer::head_layer(net))) break;
     if (net.layer_kind(i) == Dense::kind || (!linear && net.layer_kind(i) == Dropout::kind)) {
       net.unfreeze(net.layer_name(i));
     }

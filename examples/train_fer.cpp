@@ -134,7 +134,10 @@ int train(const Settings& s) {
   std::error_code error;
   std::filesystem::create_directories(s.out, error);
   if (error) fail<FileError>("cannot make the folder '" + s.out + "': " + error.message());
-  const std::string model_path = s.out + "/model.safetensors", checkpoint = s.out + "/checkpoint.safetensors";
+  // model.safetensors is made of what was trained, and may be rounded; made again after a run that was stopped late, it
+  // must not be rounded twice.
+  const std::string model_path = s.out + "/model.safetensors", trained = s.out + "/trained.safetensors",
+                    checkpoint = s.out + "/checkpoint.safetensors";
   if (!s.resume && std::filesystem::exists(checkpoint)) {
     fail<ArgumentError>("'" + checkpoint +
                         "' is already there: add --resume to go on with it, or choose another --out");
@@ -182,7 +185,7 @@ int train(const Settings& s) {
                            .checkpoint = checkpoint,
                            .checkpoint_batches = s.checkpoint_batches,
                            .resume = s.resume,
-                           .model = model_path,
+                           .model = trained,
                            .keep_last = recipe.keep_last,
                            .info = info,
                            .observer = &recorder,
@@ -191,10 +194,9 @@ int train(const Settings& s) {
   const History history = fit(net, recipe.optimizer, augmented, options);
   fer::write_history(s.out + "/history.csv", history.epochs);
 
-  // From here on with what was saved.
   const int epoch = recipe.keep_last ? static_cast<int>(history.epochs.size()) : history.best_epoch;
   Workspace workspace(threads);
-  Model<float> saved = fer::load_expression_model(model_path);
+  Model<float> saved = fer::load_expression_model(trained);
   saved.info.notes = info.notes;
   saved.info.notes.emplace_back("epochs", std::to_string(epoch) + " of " + std::to_string(recipe.epochs));
   fer::save_with_replay(saved, model_path, train_faces, s.common.seed, workspace, recipe.bfloat16_storage);
@@ -288,12 +290,17 @@ int main(int argc, char** argv) {
       ->check(fer::not_empty());
   app.add_option("--teacher-weight", s.teacher_weight, "Share of the teachers' answers in what is learnt")
       ->check(fer::number_in(0, 1, "from 0 to 1"));
-  app.add_option("--out", s.out, "Folder for model, checkpoint, history.csv and report.html")->check(fer::not_empty());
+  app.add_option(
+         "--out", s.out,
+         "Folder for model.safetensors and report.html, and while it trains trained.safetensors (the model so far, in "
+         "float), checkpoint.safetensors and history.csv")
+      ->check(fer::not_empty());
   app.add_flag("--resume", s.resume, "Go on from the checkpoint in --out, if there is one");
   app.add_option("--checkpoint-every", s.checkpoint_batches, "Also save a checkpoint after every so many batches")
       ->check(CLI::NonNegativeNumber);
   app.add_flag("--ten-crop", s.ten_crop, "Also report the accuracy averaged over ten crops");
-  app.add_option("--max-bad", s.max_bad, "Leave out up to this many damaged pictures or rows")
+  app.add_option("--max-bad", s.max_bad,
+                 "Leave out up to this many damaged pictures or rows (of a CSV file also those of PrivateTest)")
       ->check(CLI::NonNegativeNumber);
   app.add_option("--persons", s.persons, "Number of synthetic persons to train on")->check(CLI::Range(1, 100000));
   app.add_option("--export-synthetic", s.export_synthetic,

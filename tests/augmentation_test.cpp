@@ -74,6 +74,9 @@ TEST_CASE("No augmentation is a copy, or the centre") {
     for (index_t x = 0; x < 44; ++x) CHECK(centre[y * 44 + x] == image[(y + 2) * 48 + x + 2]);
   }
   CHECK(equal(augmented(image, Augmentation::none(44), {1, 2}, 3), centre));
+  Tensor<float> odd(Shape{43, 43, 1});  // sharp, too
+  center_crop(image, odd);
+  CHECK(equal(augmented(image, Augmentation::none(43), {1, 2}, 3), odd));
 }
 
 TEST_CASE("Draws depend on seed, epoch and sample, and on nothing else") {

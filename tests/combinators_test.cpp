@@ -95,3 +95,12 @@ TEST_CASE("combinators: every dropout of every branch draws its own") {
   CHECK(std::abs(equal[1] - 500) < error);
   CHECK(std::abs(equal[2] - 500) < error);
 }
+
+TEST_CASE("Residual: columns behind flattened images are in PyTorch's order in files only if both branches keep it") {
+  S kept{Flatten{}, Residual<float>{S{Relu{}}}, Dense{2}},
+      changed{Flatten{}, Residual<float>{S{Relu{}}, S{Dense{12}}}, Dense{2}};
+  kept.build({2, 2, 3}, 1);
+  changed.build({2, 2, 3}, 1);
+  CHECK(kept.parameter("2.weight").columns == Shape{2, 2, 3});
+  CHECK(changed.parameter("2.weight").columns == Shape{});
+}

@@ -499,8 +499,33 @@ TEST_CASE("fit: what cannot be trained is refused") {
   CHECK_THROWS_AS(fit(net, adam, train_set(), {.model = "fit_test.model", .info = info}), ArgumentError);
   CHECK_THROWS_AS(fit(net, adam, train_set(), {.mixup_alpha = -1.0f}), ArgumentError);
   CHECK_THROWS_AS(fit(net, Sgd{{.learning_rate = -1.0f}}, train_set(), {}), ArgumentError);
+  CHECK(contains(refused(argument, train_set(), {.epochs = 50'001, .checkpoint = "fit_test.checkpoint"}), "50000"));
   Sequential<float> not_built{Flatten{}, Dense{3}};
-  CHECK_THROWS_AS(fit(not_built, adam, train_set(), {}), Error);
+  Optimizer grouped = adam;
+  grouped.groups = {{.match = "1"}};
+  CHECK(contains(message_of<ArgumentError>([&] { fit(not_built, grouped, train_set(), {}); }), "build the network"));
+  // A single sample is left over, and a normalization has nothing to normalize it by.
+  Sequential<float> normalized{Flatten{}, Dense{4}, BatchNorm2d{}, Dense{3}};
+  normalized.build({6, 6, 1}, 1);
+  CHECK(contains(message_of<ShapeError>([&] { fit(normalized, adam, train_set(), {.batch = 49}); }), "drop_last"));
+}
+
+TEST_CASE("fit: where validation fails, the network keeps the weights it was trained to, not their averages") {
+  struct Broken : TensorDataset {
+    Broken() : TensorDataset(train_set()) {}
+    void get(index_t, const SampleKey&, std::span<float>) const override { fail<FileError>("gone"); }
+  };
+  const FitOptions options{.epochs = 1, .batch = 16, .seed = 1, .average_decay = 0.9f};
+  auto trained = network(), averaged = network();
+  Interrupter stop(3);  // behind the last batch, in front of the averages
+  FitOptions stopped = options;
+  stopped.observer = &stop;
+  CHECK_THROWS_AS(fit(trained, adam, train_set(), stopped), Interrupted);
+  const Broken broken;
+  FitOptions validated = options;
+  validated.validation = &broken;
+  CHECK(contains(message_of<FileError>([&] { fit(averaged, adam, train_set(), validated); }), "gone"));
+  CHECK(same(trained, averaged));
 }
 
 TEST_CASE("fit: a plateau without validation is one of the training loss") {

@@ -212,6 +212,48 @@ TEST_CASE("freezing: a normalization in the middle uses and keeps its stored sta
   CHECK(any);
 }
 
+TEST_CASE("freezing: a normalization whose statistics alone are frozen uses them, and learns its scale") {
+  const Tensor<float> x = test::random_tensor<float>({3, 4, 4, 1}, 2), dy = test::random_tensor<float>({3, 2}, 3);
+  S whole{Conv2d{.filters = 3}, BatchNorm2d{}, Relu{}, Dense{2}};
+  whole.build({4, 4, 1}, 1);
+  for (const char* name : {"1.running_mean", "1.running_var"})
+    for (float& v : whole.parameter(name).value) v = 2;
+  S inside{Residual<float>{whole, S{Dense{2}}}};
+  inside.build({4, 4, 1}, 1);
+  for (const auto& p : std::as_const(whole).parameters()) inside.parameter("0." + p.name).value = p.value;
+  for (const bool nested : {false, true}) {
+    S& net = nested ? inside : whole;
+    const std::string layer = nested ? "0.1" : "1";
+    const auto step = [&](std::vector<Tensor<float>>& gradients) {
+      Tensor<float> y({3, 2});
+      Workspace workspace;
+      net.forward(x.view(), y.view(), workspace, 1, 0);
+      CHECK(test::same_bits(y, net.infer(x.view(), workspace)));
+      net.forward(x.view(), y.view(), workspace, 1, 0);
+      test::GradientTensors<float> all(net, true);
+      net.backward(x.view(), y.view(), dy.view(), {}, all.views, workspace, 1, 0);
+      gradients = std::move(all.tensors);
+    };
+    std::vector<Tensor<float>> frozen, statistics, back;
+    net.freeze(layer);
+    step(frozen);
+    net.unfreeze(layer + ".weight");
+    net.unfreeze(layer + ".bias");
+    step(statistics);
+    CHECK(frozen.size() == statistics.size());
+    for (std::size_t i = 0; i < frozen.size(); ++i) CHECK(test::same_bits(frozen[i], statistics[i]));
+    net.unfreeze(layer);
+    net.freeze(layer + ".running_var");
+    step(back);
+    for (std::size_t i = 0; i < frozen.size(); ++i) CHECK(test::same_bits(frozen[i], back[i]));
+    net.unfreeze("");
+    Tensor<float> y({3, 2});
+    Workspace workspace;
+    net.forward(x.view(), y.view(), workspace, 1, 0);
+    CHECK_FALSE(test::same_bits(y, net.infer(x.view(), workspace)));
+  }
+}
+
 TEST_CASE("freezing: names") {
   int calls = 0;
   S net = network(&calls);

@@ -508,6 +508,19 @@ TEST_CASE("model file: a layer called like tensors beside the network") {
   CHECK(model.extra[0].first == "bank");
 }
 
+TEST_CASE("model file: what could not be read is not saved") {
+  S wide{Dense{(1 << 20) + 1}};
+  wide.build({1}, 1);
+  CHECK(contains(message_of<ArgumentError>([&] { (void)model_bytes(wide); }), "units"));
+  S input{Dense{1}};
+  input.build({(1 << 20) + 1}, 1);
+  CHECK(contains(message_of<ArgumentError>([&] { (void)model_bytes(input); }), "input"));
+  S net = small();
+  ModelInfo info = some_info();
+  info.preprocessing.deviation = 1e-6f;  // the least of its range
+  CHECK(load_model<float>(model_bytes(net, info)).info.preprocessing.deviation == 1e-6f);
+}
+
 TEST_CASE("model file: limits can be set") {
   S net = small();
   const Bytes bytes = model_bytes(net);

@@ -109,6 +109,15 @@ TEST_CASE("sequential: errors name the layer, what it got and what it expects") 
   CHECK_THROWS_AS(S{}.build({5}), ArgumentError);
 }
 
+TEST_CASE("sequential: a chain can be appended to itself") {
+  S net{Conv2d{.filters = 4, .padding = 1}, Relu{}};
+  net.add("again", net);
+  CHECK(net.layer_count() == 4);
+  CHECK(net.layer_name(2) == "again.0");
+  net.build({5, 5, 1});
+  CHECK(net.parameters().size() == 4);
+}
+
 TEST_CASE("sequential: names that clash are refused") {
   S net;
   net.add("a", Relu{});
@@ -596,6 +605,21 @@ TEST_CASE("sequential: a second backward needs a second forward where the first 
   const Tensor<float> right = std::exchange(weight.value, Tensor<float>({1}));
   CHECK_THROWS_AS(net.forward(x.view(), y.view(), workspace, 1, 0), ShapeError);
   weight.value = right;
+  CHECK_THROWS_AS(backward(again.view(), second.views), ArgumentError);
+  // The forward pass must be of this network, batch and range, and what it saved must still be there.
+  const S other = net;
+  const Tensor<float> half = test::random_tensor<float>({1, 6, 6, 2}, 1);
+  Tensor<float> half_y({1, 4});
+  other.forward(x.view(), y.view(), workspace, 1, 0);
+  CHECK_THROWS_AS(backward(again.view(), second.views), ArgumentError);
+  net.forward(x.view(), y.view(), workspace, 1, 0);
+  CHECK_THROWS_AS(net.backward(half.view(), half_y.view(), half_y.view(), {}, second.views, workspace, 1, 0),
+                  ArgumentError);
+  const Tensor<float> middle = test::random_tensor<float>({3, 4, 4, 4}, 3);
+  CHECK_THROWS_AS(net.backward(middle.view(), y.view(), dy.view(), {}, second.views, workspace, 1, 0, {1, 4}),
+                  ArgumentError);
+  net.forward(x.view(), y.view(), workspace, 1, 0);
+  workspace.reserve({workspace.saved().size() + 1, 0});
   CHECK_THROWS_AS(backward(again.view(), second.views), ArgumentError);
   // With everything below frozen nothing is written over.
   net.freeze("0");

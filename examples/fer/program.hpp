@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <exception>
@@ -18,6 +19,17 @@
 
 namespace mien::fer {
 
+/// Checks a seed: CLI11 would take -1, and what is too large, for the largest number.
+inline CLI::Validator whole_number() {
+  return {[](std::string& text) {
+            std::uint64_t value = 0;
+            const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+            const bool whole = error == std::errc() && end == text.data() + text.size();
+            return whole ? std::string() : "'" + text + "' is no whole number from 0 to 18446744073709551615";
+          },
+          "", "whole number"};
+}
+
 /// Options that every program has.
 struct CommonOptions {
   int threads = 0;
@@ -26,7 +38,8 @@ struct CommonOptions {
 
   void add_to(CLI::App& app) {
     app.add_option("--threads", threads, "Number of threads; 0 is one per core")->check(CLI::Range(0, 1024));
-    app.add_option("--seed", seed, "Seed of all random numbers; the same seed gives the same bits");
+    app.add_option("--seed", seed, "Seed of all random numbers; the same seed gives the same bits")
+        ->check(whole_number());
     app.add_flag("--json", json, "Print one JSON object as the last line of standard output");
   }
 };

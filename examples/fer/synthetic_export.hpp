@@ -72,8 +72,15 @@ inline void export_persons(const SyntheticOptions& options, const std::string& f
 }
 
 /// `folder`/fer, a tree like FER2013's with the faces that train_fer trains on without data, and `folder`/persons: five
-/// other persons with six takes each. Throws FileError.
+/// other persons with six takes each. Throws FileError, also if one of them is there: faces of two exports must not
+/// mix.
 inline void export_all(const std::string& folder, std::uint64_t seed, index_t persons, const Threads& threads) {
+  for (const char* part : {"/fer", "/persons"}) {
+    std::error_code error;
+    if (std::filesystem::exists(folder + part, error)) {
+      fail<FileError>("'" + folder + part + "' is already there: remove it, or choose another folder");
+    }
+  }
   export_split(synthetic_faces({.seed = seed, .persons = persons}, threads), folder + "/fer/train", Split::training,
                threads);
   export_split(

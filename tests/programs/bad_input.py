@@ -129,7 +129,7 @@ def option_cases():
                   ["--learning-rate", "inf"], ["--learning-rate", "1e300"], ["--learning-rate", "x"], ["--model", "vgg99"],
                   ["--optimizer", "lion"], ["--precision", "fp16"], ["--augment", "wild"], ["--schedule", "sometimes"],
                   ["--schedule", "step:0,2"], ["--schedule", "cosine:warmup=-1"], ["--checkpoint-every", "-1"],
-                  ["--persons", "0"]):
+                  ["--persons", "0"], ["--seed", "-1"], ["--seed", "18446744073709551616"], ["--seed", "1e3"]):
         bad(" ".join(wrong), "train_fer", "--data", good_csv, "--out", fresh(), "--model", "tiny", *wrong,
             words=["schedule" if wrong[0] == "--schedule" else wrong[0]])
     bad("--teacher nowhere", "train_fer", "--data", good_csv, "--out", fresh(), "--model", "tiny", "--teacher",
@@ -141,6 +141,8 @@ def option_cases():
     bad("--data ''", "train_fer", "--data", "", "--out", fresh(), "--epochs", 1, words=["--data"])
     bad("--out ''", "train_fer", "--data", good_csv, *small, "--out", "", words=["--out"])
     bad("--export-synthetic ''", "train_fer", "--export-synthetic", "", "--out", fresh(), words=["--export-synthetic"])
+    bad("--export-synthetic into an export", "train_fer", "--export-synthetic", work + "/drawn", "--out", fresh(),
+        words=[work + "/drawn/fer", "already there"])
     bad("--data ''", "evaluate_fer", "--data", "", "--model", model, words=["--data"])
     bad("--personal ''", "evaluate_fer", *evaluate_with(good_csv, "--personal", ""), words=["--personal"])
     for option in ("--personal", "--boxes", "--general-data"):
@@ -486,7 +488,7 @@ def loss_cases():
                         for x in struct.unpack("<%df" % (len(data) // 4), data))
             results.check("loss not finite, %s: the checkpoint is finite" % precision, sound)
         results.check("loss not finite, %s: no temporaries" % precision,
-                      [n for n in os.listdir(out) if n not in ("checkpoint.safetensors", "model.safetensors", "history.csv")])
+                      [n for n in os.listdir(out) if n not in ("checkpoint.safetensors", "trained.safetensors", "history.csv")])
     # A run that goes wrong later, after good epochs, as the rate grows beyond all bounds. What overflows first, a layer's
     # output or a parameter, hangs on the last bit; either is named.
     out = fresh()
@@ -498,10 +500,11 @@ def loss_cases():
         return problems_of(finished, "not finite", "kept", seconds=60) + ([] if named else ["names nothing"])
 
     results.check("loss not finite after good epochs", problems(finished))
-    for name in ("model", "checkpoint", "history"):
+    for name in ("trained", "checkpoint", "history"):
         ending = ".csv" if name == "history" else ".safetensors"
         results.check("loss not finite after good epochs: there is a " + name, os.path.exists("%s/%s%s" % (out, name, ending)))
-    good("the model before the loss was not finite", "evaluate_fer", "--data", good_csv, "--model", out + "/model.safetensors")
+    good("the model before the loss was not finite", "evaluate_fer", "--data", good_csv, "--model",
+         out + "/trained.safetensors")
     again = run("train_fer", *arguments, "--resume")
     results.check("loss not finite again when resumed", problems(again))
 

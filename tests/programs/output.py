@@ -95,7 +95,7 @@ keys = {"model", "report", "synthetic", "epochs", "epoch", "best_epoch", "accura
 results.check("train_fer: keys", ["no " + key for key in sorted(keys - set(trained))])
 results.check("train_fer: learns", [] if trained["accuracy"] > 0.5 else ["accuracy %r" % trained["accuracy"]])
 results.check("train_fer: files", sorted(os.listdir(out)) == ["checkpoint.safetensors", "history.csv", "model.safetensors",
-                                                              "report.html"])
+                                                              "report.html", "trained.safetensors"])
 rows = read(out + "/history.csv").decode().splitlines()
 results.check("train_fer: history", len(rows) == 9 and rows[0].startswith("epoch,train_loss,") and
               all(len(row.split(",")) == len(rows[0].split(",")) for row in rows))
@@ -162,6 +162,17 @@ for i, form in enumerate(("folder", "pngs", "fer2013.csv", "icml_face_data.csv")
              "%s/form%d" % (work, i)))
     weights.append(read("%s/form%d/model.safetensors" % (work, i)))
 results.check("folder, PNG and both CSV forms give the same weights", all(w == weights[0] for w in weights))
+
+# A run that is over is resumed: the files are made again of the weights as they were trained.
+once, again = work + "/once", work + "/again"
+for out_of, more in ((once, ["--storage", "fp32"]), (again, ["--storage", "bf16"]), (again, ["--resume", "--storage", "bf16"]),
+                     (again, ["--resume", "--storage", "fp32"])):
+    last = read(again + "/model.safetensors") if "--resume" in more else None
+    must(run("train_fer", "--data", work + "/folder", "--model", "tiny", "--batch", 14, "--epochs", 2, "--out", out_of, *more))
+    if "bf16" in more and last:
+        results.check("resumed when it was over: the same model", read(again + "/model.safetensors") == last)
+results.check("resumed when it was over, other storage: the model of a run with that storage",
+              read(once + "/model.safetensors") == read(again + "/model.safetensors"))
 
 # Personalize ---------------------------------------------------------------------------------------------------------
 for head, margin, limit in (("linear", 0.05, 16000), ("full", 0, 16000)):

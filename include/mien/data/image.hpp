@@ -25,8 +25,8 @@ struct ImageLimits {
   /// Largest width and height; 65,535 at most has an effect.
   index_t side = 4096;
   index_t pixels = index_t{16} << 20;
-  /// Memory during decoding, the result included.
-  std::size_t heap_bytes = std::size_t{96} << 20;
+  /// Memory during decoding, the result included: enough for the largest picture in colour.
+  std::size_t heap_bytes = std::size_t{112} << 20;
   int jpeg_scans = 100;
 };
 
@@ -39,7 +39,7 @@ inline bool begins_with(std::span<const std::byte> bytes, std::string_view magic
 
 inline void check_heap(std::uint64_t needed, const ImageLimits& limits, index_t width, index_t height) {
   if (needed <= limits.heap_bytes) return;
-  fail<FormatError>({"an image of ", width, "x", height, " pixels needs ", needed >> 20,
+  fail<FormatError>({"an image of ", width, "x", height, " pixels needs ", (needed >> 20) + 1,
                      " MiB to decode, more than the ", limits.heap_bytes >> 20, " MiB allowed"});
 }
 
@@ -157,9 +157,10 @@ inline Image decode_netpbm(std::span<const std::byte> bytes, int channels, const
 /// fewer; no indexed colours; transparency is dropped) or a binary PGM or PPM, told apart by their first bytes, into 1
 /// (gray) or 3 (RGB) channels. Gray of colour is gray_of() of each decoded pixel. Turned by no EXIF orientation.
 ///
-/// For bytes from anywhere: every limit is checked before the memory is taken, and what is damaged, cut off or longer
-/// than its header says is refused rather than decoded in part. The decoder is stb_image, which is not safe alone in
-/// every version that is about: what it is handed has been checked down to each Huffman code (JPEG) or checksum (PNG).
+/// For bytes from anywhere: every limit is checked before the memory is taken, and what is damaged or cut off is
+/// refused rather than decoded in part; what follows a picture's own data is ignored. The decoder is stb_image, which
+/// is not safe alone in every version that is about: what it is handed has been checked down to each Huffman code
+/// (JPEG) or checksum (PNG).
 ///
 /// Throws FormatError saying what is wrong and at which byte, ArgumentError for channels other than 1 and 3. May be
 /// called by any number of threads. A 48x48 JPEG takes about 40 us, a third of it for the check.

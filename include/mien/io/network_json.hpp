@@ -20,9 +20,13 @@ namespace detail {
 inline constexpr std::int64_t largest_setting = 1 << 20;
 inline constexpr std::size_t most_layers = 10'000;
 
+/// Throws ArgumentError for an integer that JsonReader would refuse.
 class JsonDescriber : public Describer {
  public:
-  void value(std::string_view name, index_t& number) override { json.set(name, Json(number)); }
+  void value(std::string_view name, index_t& number) override {
+    if (number > largest_setting) fail<ArgumentError>({name, " is more than ", largest_setting});
+    json.set(name, Json(number));
+  }
   void value(std::string_view name, float& number) override { json.set(name, Json(number)); }
   void value(std::string_view name, bool& flag) override { json.set(name, Json(flag)); }
   Json json = Json::object();
@@ -129,7 +133,11 @@ MIEN_COLD Sequential<T> chain_from_json(JsonView layers) {
 template <class T>
 MIEN_COLD Json network_to_json(Sequential<T>& net) {
   Json input = Json::array();
-  for (int i = 0; i < net.input_shape().rank(); ++i) input.push_back(net.input_shape()[i]);
+  for (int i = 0; i < net.input_shape().rank(); ++i) {
+    index_t extent = net.input_shape()[i];
+    detail::JsonDescriber().value("input", extent);
+    input.push_back(extent);
+  }
   return Json::object({{"input", std::move(input)}, {"layers", detail::chain_to_json(net)}});
 }
 

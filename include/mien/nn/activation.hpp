@@ -99,14 +99,15 @@ struct Relu {
   void describe(Describer&) {}
 };
 
-/// y = x where x > 0, else slope * x, slope >= 0.
+/// y = x where x > 0, else slope * x, slope from 0 to 1e30.
 struct LeakyRelu : detail::Elementwise<LeakyRelu> {
   static constexpr std::string_view kind = "LeakyRelu";
   LeakyRelu(float negative_slope = 0.01f) : slope(negative_slope) {}
   float slope;
 
   MIEN_COLD Features setup(const Features& input, Setup& setup) const {
-    setup.require(slope >= 0, kind, "the slope must not be negative: backward tells the sides apart by y");
+    // Backward tells the sides apart by y.
+    setup.require(slope >= 0 && slope <= 1e30f, kind, "the slope must lie in 0 to 1e30");
     return input;
   }
   template <class P>

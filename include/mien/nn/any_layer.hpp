@@ -22,6 +22,7 @@ namespace detail {
 
 /// What a layer says of itself by constants and types: see AnyLayer's functions of these names.
 struct Traits {
+  std::string_view kind;
   bool is_random = false;
   bool is_relu = false;
   bool fuses_relu = false;
@@ -36,22 +37,23 @@ struct Traits {
 /// its table of virtual functions elsewhere.
 template <class T>
 struct LayerInterface {
+  explicit LayerInterface(const Traits& t) : traits(t) {}
   virtual ~LayerInterface() = default;
   virtual std::unique_ptr<LayerInterface> clone() const = 0;
-  virtual std::string_view kind() const = 0;
   virtual Features setup(const Features&, Setup&) = 0;
   virtual Memory memory(const Shape&, const Shape&, int, bool) const = 0;
   virtual void forward(TensorView<const T>, TensorView<T>, const Pass<T>&) const = 0;
   virtual void backward(TensorView<const T>, TensorView<const T>, TensorView<const T>, TensorView<T>, Gradients<T>,
                         const Pass<T>&) const = 0;
   virtual void describe(Describer&) = 0;
-  virtual Traits traits() const = 0;
   virtual bool halves(const Shape&) const = 0;
   virtual void infer_map(const Pass<T>&, parameter_t<T>*, parameter_t<T>*) const = 0;
   virtual bool infers(bool scales) const = 0;
   virtual bool infer(TensorView<const T>, TensorView<T>, const Pass<T>&,
                      const kernels::Epilogue<parameter_t<T>>&) const = 0;
   virtual std::vector<std::pair<std::string, Sequential<T>*>> branches() = 0;
+
+  const Traits& traits;  // of its type
 };
 
 }  // namespace detail
@@ -70,7 +72,7 @@ class AnyLayer {
     return *this;
   }
 
-  std::string_view kind() const { return self_->kind(); }
+  std::string_view kind() const { return self_->traits.kind; }
   Features setup(const Features& input, Setup& setup) { return self_->setup(input, setup); }
   Memory memory(const Shape& x, const Shape& y, int threads, bool keep) const {
     return self_->memory(x, y, threads, keep);
@@ -82,23 +84,23 @@ class AnyLayer {
   }
   void describe(Describer& describer) { self_->describe(describer); }
   /// Whether its training outputs are random.
-  bool is_random() const { return self_->traits().is_random; }
+  bool is_random() const { return self_->traits.is_random; }
   /// Whether it is a Relu, and none with a forward of its own.
-  bool is_relu() const { return self_->traits().is_relu; }
+  bool is_relu() const { return self_->traits.is_relu; }
   /// Whether it applies a Relu behind it by itself when asked to.
-  bool fuses_relu() const { return self_->traits().fuses_relu; }
+  bool fuses_relu() const { return self_->traits.fuses_relu; }
   /// Whether it applies a Relu and a max pooling of 2x2 behind it by itself when asked to.
-  bool fuses_pool() const { return self_->traits().fuses_pool; }
+  bool fuses_pool() const { return self_->traits.fuses_pool; }
   /// Whether its backward pass never reads what y holds.
-  bool ignores_output() const { return self_->traits().ignores_output; }
+  bool ignores_output() const { return self_->traits.ignores_output; }
   /// Whether its backward pass may be given a dx that is x.
-  bool overwrites_input() const { return self_->traits().overwrites_input; }
+  bool overwrites_input() const { return self_->traits.overwrites_input; }
   /// Whether it is such a pooling for x, and none with a forward of its own.
   bool halves(const Shape& x) const { return self_->halves(x); }
   /// Whether in inference y is x, of another shape or not.
-  bool infers_identity() const { return self_->traits().infers_identity; }
+  bool infers_identity() const { return self_->traits.infers_identity; }
   /// Whether in inference y = x * scale[c] + shift[c] per channel, and what these are.
-  bool has_infer_map() const { return self_->traits().has_infer_map; }
+  bool has_infer_map() const { return self_->traits.has_infer_map; }
   void infer_map(const Pass<T>& pass, parameter_t<T>* scale, parameter_t<T>* shift) const {
     self_->infer_map(pass, scale, shift);
   }
@@ -119,9 +121,8 @@ class AnyLayer {
 
   template <class L>
   struct Model final : Interface {
-    explicit Model(L l) : layer(std::move(l)) {}
+    explicit Model(L l) : Interface(traits_of_type), layer(std::move(l)) {}
     std::unique_ptr<Interface> clone() const override { return std::make_unique<Model>(layer); }
-    std::string_view kind() const override { return L::kind; }
     Features setup(const Features& input, Setup& setup) override { return layer.setup(input, setup); }
     Memory memory(const Shape& x, const Shape& y, int threads, bool keep) const override {
       return layer.template memory<T>(x, y, threads, keep);
@@ -134,18 +135,6 @@ class AnyLayer {
       layer.template backward<T>(x, y, dy, dx, gradients, pass);
     }
     void describe(Describer& describer) override { layer.describe(describer); }
-    Traits traits() const override {
-      Traits t;
-      if constexpr (requires { L::is_random; }) t.is_random = L::is_random;
-      t.is_relu = std::same_as<L, Relu>;
-      t.fuses_relu = requires { requires std::same_as<typename L::FusesRelu, L>; };
-      t.fuses_pool = requires { requires std::same_as<typename L::FusesPool, L>; };
-      t.ignores_output = requires { requires std::same_as<typename L::IgnoresOutput, L>; };
-      t.overwrites_input = requires { requires std::same_as<typename L::OverwritesInput, L>; };
-      if constexpr (has_inference && requires { L::infers_identity; }) t.infers_identity = L::infers_identity;
-      t.has_infer_map = maps;
-      return t;
-    }
     bool halves(const Shape& x) const override {
       if constexpr (std::same_as<L, MaxPool2d>) return layer.halves(x);
       return false;
@@ -156,6 +145,19 @@ class AnyLayer {
       l.template infer_map<T>(pass, p, p);
     };
     static constexpr bool joins = has_inference && requires(const L& l) { l.template infers<T>(true); };
+    static constexpr Traits find_traits() {
+      Traits t{.kind = L::kind};
+      if constexpr (requires { L::is_random; }) t.is_random = L::is_random;
+      t.is_relu = std::same_as<L, Relu>;
+      t.fuses_relu = requires { requires std::same_as<typename L::FusesRelu, L>; };
+      t.fuses_pool = requires { requires std::same_as<typename L::FusesPool, L>; };
+      t.ignores_output = requires { requires std::same_as<typename L::IgnoresOutput, L>; };
+      t.overwrites_input = requires { requires std::same_as<typename L::OverwritesInput, L>; };
+      if constexpr (has_inference && requires { L::infers_identity; }) t.infers_identity = L::infers_identity;
+      t.has_infer_map = maps;
+      return t;
+    }
+    static constexpr Traits traits_of_type = find_traits();
     void infer_map(const Pass<T>& pass, parameter_t<T>* scale, parameter_t<T>* shift) const override {
       if constexpr (maps) layer.template infer_map<T>(pass, scale, shift);
     }

@@ -69,7 +69,8 @@ struct BatchNorm2d {
     const P* variance = pass.parameters[3].data();
     P* inverse = scratch.take<P>(channels);
     if (pass.training) {
-      if (rows < 2) fail<ShapeError>("BatchNorm2d needs more than one value per channel in training: a larger batch");
+      if (rows < 2)
+        fail<ShapeError>("BatchNorm2d needs more than one value per channel in training: a larger batch, or drop_last");
       Arena saved(pass.saved);
       P* batch_mean = saved.take<P>(channels);
       P* batch_variance = saved.take<P>(channels);

@@ -55,7 +55,7 @@ struct Residual {
           kind, input.shape,
           "branches of one shape; main gives " + out.shape.to_string() + ", the shortcut " + other.shape.to_string());
     }
-    return out;
+    return {out.shape, out.flattened == other.flattened ? out.flattened : Shape{}};
   }
 
   /// Saved: what both branches save, and their outputs.

@@ -43,7 +43,8 @@ class Sequential {
   void add(L&& layer) {
     add(next_name(), std::forward<L>(layer));
   }
-  /// Appends a layer or a chain under a name.
+  /// Appends a layer or the layers of a chain under a name; a built chain's parameters stay behind, as build() makes
+  /// new ones.
   template <class L>
   void add(const std::string& name, L&& layer) {
     if constexpr (std::same_as<std::remove_cvref_t<L>, Sequential>) {
@@ -80,7 +81,8 @@ class Sequential {
 
   /// Freezes the layer or parameter of that name and everything below it; "" is the whole network. What is frozen does
   /// not change by a bit in training: parameters are left out of gradients and optimizer, normalization keeps and uses
-  /// its stored statistics, dropout is off. Throws ArgumentError if nothing has that name. See docs/freezing.md.
+  /// its stored statistics (also if they alone are frozen), dropout is off. Throws ArgumentError if nothing has that
+  /// name. See docs/freezing.md.
   void freeze(std::string_view name) { set_frozen(name, true); }
   /// Undoes freeze for that name.
   void unfreeze(std::string_view name) { set_frozen(name, false); }
@@ -136,6 +138,7 @@ class Sequential {
     AnyLayer<T> layer;
     std::string full_name = {};  // with those of the combinators around it; set by setup
     bool frozen = false;
+    bool frozen_statistics = false;  // any of them: the layer uses what is stored
     std::uint32_t stream = 0;
     std::size_t first_parameter = 0;  // counted from this chain's first
     std::size_t parameter_count = 0;

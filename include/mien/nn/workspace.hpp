@@ -29,6 +29,7 @@ class Workspace {
 
   /// Grows to at least this; contents are lost where it grows.
   void reserve(const Memory& memory) {
+    if (saved_.size() < static_cast<index_t>(memory.saved)) kept_ = {};
     grow(saved_, memory.saved);
     grow(scratch_, memory.scratch);
   }
@@ -49,8 +50,15 @@ class Workspace {
   std::unique_ptr<Threads> own_;
   Tensor<std::byte> saved_;
   Tensor<std::byte> scratch_;
-  /// Whether `saved_` is what a forward pass left that came to its end, and no backward pass has written over it.
-  bool kept_ = false;
+  /// The forward pass that left what is in `saved_`: one that came to its end, and no backward pass has written over
+  /// it.
+  struct Kept {
+    const void* network = nullptr;
+    Shape x = {};
+    index_t first = 0, last = 0;
+    bool operator==(const Kept&) const = default;
+  };
+  Kept kept_ = {};
 };
 
 }  // namespace mien

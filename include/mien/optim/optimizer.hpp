@@ -87,7 +87,7 @@ class Optimizer {
         weight_decay_(adam.options.weight_decay) {}
   Optimizer(const AdamW& adamw) : Optimizer(as_adam(adamw.options)) { method_ = Method::adamw; }
 
-  /// The first group that covers a parameter's name decides; one that covers no parameter is an error.
+  /// The first group that covers a parameter's name decides; one that decides for no parameter is an error.
   std::vector<ParameterGroup> groups;
   /// No weight decay on biases and on the scales and shifts of normalization, whatever the groups say.
   bool decay_only_weights = false;
@@ -134,8 +134,8 @@ class Optimizer {
 template <class P>
 class OptimizerState {
  public:
-  /// Throws ArgumentError for settings out of range or a group that covers no parameter. Takes as much memory as the
-  /// trainable parameters for SGD with momentum, twice that for Adam, none for plain SGD.
+  /// Throws ArgumentError for settings out of range or a group that decides for no parameter. Takes as much memory as
+  /// the trainable parameters for SGD with momentum, twice that for Adam, none for plain SGD.
   MIEN_COLD OptimizerState(const Optimizer& optimizer, std::span<const Parameter<P>> parameters)
       : optimizer_(optimizer) {
     optimizer_.check();
@@ -151,7 +151,7 @@ class OptimizerState {
     for (std::size_t g = 0; g < used.size(); ++g) {
       if (!used[g]) {
         fail<ArgumentError>({"optimizer: the parameter group \"", optimizer_.groups[g].match,
-                             "\" covers no parameter; names are like \"",
+                             "\" decides for no parameter that groups before it leave; names are like \"",
                              (parameters.empty() ? std::string() : parameters[0].name), "\""});
       }
     }

@@ -75,8 +75,7 @@ class Trainer {
         options_(options),
         workspace_(options.threads),
         schedule_(options.schedule),
-        optimizer_(optimizer, std::as_const(net).parameters()) {
-    check();
+        optimizer_((check(), optimizer), std::as_const(net).parameters()) {
     const index_t rest = options.drop_last || train.size() % options.batch == 0 ? 0 : 1;
     batches_ = train.size() / options.batch + rest;
     if (batches_ == 0) {
@@ -107,8 +106,8 @@ class Trainer {
     state_.history.stopped_early = out_of_patience() && state_.epoch < options_.epochs;
     if (options_.restore_best && !best_.empty()) {
       for (std::size_t i = 0; i < best_.size(); ++i) net_.parameters()[i].value = best_[i];
-    } else if (average_) {
-      average_->swap(net_.parameters());
+    } else {
+      swap_averages();
     }
     return state_.history;
   }
@@ -123,7 +122,14 @@ class Trainer {
     if (o.batch < 1) fail<ArgumentError>({"batch is ", o.batch, ", expected at least 1"});
     if (o.patience < 0) fail<ArgumentError>("patience must not be negative");
     if (o.first_layer < 0 || o.first_layer >= net_.layer_count()) fail<ArgumentError>("first_layer is no layer");
-    if (!o.model.empty()) check_info(o.info);
+    if (!o.model.empty()) {
+      check_info(o.info);
+      (void)network_to_json(net_);  // throws if there is no file for it
+    }
+    constexpr int most_epochs = 50'000;  // their history stands in the header, for which there are 10 MB
+    if (!o.checkpoint.empty() && o.epochs > most_epochs) {
+      fail<ArgumentError>({"epochs is ", o.epochs, ", expected at most ", most_epochs});
+    }
     if (train_.size() == 0) fail<ArgumentError>("the training set is empty");
     if (o.validation && o.validation->size() == 0) fail<ArgumentError>("the validation set is empty");
     const auto fits = [&](const Dataset& d, const char* which) {
@@ -288,6 +294,23 @@ class Trainer {
             rate()};
   }
 
+  /// Exchanges the network's weights and their averages, if there are any.
+  MIEN_COLD void swap_averages() {
+    if (average_) average_->swap(net_.parameters());
+  }
+  /// The network has its averaged weights, if there are any, to the end of this, also if that is an exception's.
+  struct Averaged {
+    Trainer* trainer;
+    explicit Averaged(Trainer* of) : trainer(of) { trainer->swap_averages(); }
+    ~Averaged() { end(); }
+    Averaged(const Averaged&) = delete;
+    Averaged& operator=(const Averaged&) = delete;
+    void end() {
+      if (trainer != nullptr) trainer->swap_averages();
+      trainer = nullptr;
+    }
+  };
+
   /// Validates, saves, reports; returns whether to go on.
   MIEN_COLD bool finish_epoch() {
     const BatchReport last = batch_report();
@@ -297,7 +320,7 @@ class Trainer {
                        .learning_rate = rate_,
                        .seconds = state_.seconds,
                        .images_per_second = rate()};
-    if (average_) average_->swap(net_.parameters());
+    Averaged averaged(this);
     bool better = false;
     if (options_.validation) {
       const Evaluation e =
@@ -319,7 +342,7 @@ class Trainer {
     if (!options_.model.empty() && (better || !options_.validation || options_.keep_last)) {
       save(net_, options_.model, options_.info);
     }
-    if (average_) average_->swap(net_.parameters());
+    averaged.end();
     state_.bad_epochs = better ? 0 : state_.bad_epochs + 1;
     if (options_.validation) {
       schedule_.observe(schedule_.watches_loss() ? report.validation_loss : report.validation_accuracy);

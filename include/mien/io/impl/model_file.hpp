@@ -45,7 +45,7 @@ MIEN_COLD MIEN_BODY ModelInfo info_from_json(JsonView json) {
                         number("green", 0, 1),
                         number("blue", 0, 1),
                         number("mean", -1e6, 1e6),
-                        number("deviation", 1e-6, 1e6),
+                        number("deviation", double{1e-6f}, 1e6),
                         number("margin", 0, 10)};
   if (info.preprocessing.crop > info.preprocessing.image_size) p["crop"].error("larger than image_size");
   return info;

@@ -57,7 +57,8 @@ MIEN_COLD void Sequential<T>::append(const std::string& name, AnyLayer<T> layer)
 template <class T>
 MIEN_COLD void Sequential<T>::splice(const std::string& name, const Sequential& chain) {
   check_name(name);
-  for (const Node& node : chain.nodes_) nodes_.push_back({name + "." + node.name, node.layer});
+  const std::vector<Node> nodes = chain.nodes_;  // which may be this one
+  for (const Node& node : nodes) nodes_.push_back({name + "." + node.name, node.layer});
   ++top_level_;
 }
 
@@ -158,11 +159,11 @@ void Sequential<T>::forward(TensorView<const T> x, TensorView<T> y, Workspace& w
   Memory memory = pass_memory(x.shape(), workspace, true, range);
   // What an observer sees and no backward pass needs passes through the scratch memory.
   if (observer != nullptr) memory.scratch += 2 * bytes_of<T>(x.shape()[0] * largest_output(range));
-  workspace.kept_ = false;
+  workspace.kept_ = {};
   workspace.reserve(memory);
   const Context context{&workspace.threads(), seed, step};
   run_forward(x, y, pass(workspace, context, true, observer), range);
-  workspace.kept_ = true;
+  workspace.kept_ = {this, x.shape(), range.first, end_of(range)};
 }
 
 template <class T>
@@ -171,21 +172,18 @@ void Sequential<T>::backward(TensorView<const T> x, TensorView<const T> y, Tenso
                              Range range) const {
   check(x.shape(), y.shape(), range);
   check_backward(x.shape(), y.shape(), dy.shape(), dx ? dx.shape() : x.shape(), gradients);
-  const Memory needed = pass_memory(x.shape(), workspace, true, range);
-  if (workspace.saved().size() < needed.saved || workspace.scratch().size() < needed.scratch) {
-    fail<ArgumentError>("backward needs a forward of the same batch before it, with the same workspace");
-  }
-  if (!workspace.kept_) {
+  const Workspace::Kept kept{this, x.shape(), range.first, end_of(range)};
+  if (workspace.kept_ != kept) {
     fail<ArgumentError>(
-        "call forward before every backward: what it saved has been written over by a backward pass, or it did not "
-        "come to its end");
+        "call forward before every backward, of this network and batch and with this workspace: there was none, it did "
+        "not come to its end, or what it saved has been written over");
   }
   bool overwritten = false;
   const Context context{&workspace.threads(), seed, step, &overwritten};
   const Pass<T> whole = pass(workspace, context, true, nullptr);
-  workspace.kept_ = false;
+  workspace.kept_ = {};
   run_backward(x, y, dy, dx, gradients, whole, range);
-  workspace.kept_ = !overwritten;
+  if (!overwritten) workspace.kept_ = kept;
 }
 
 template <class T>
@@ -499,7 +497,7 @@ template <class T>
 MIEN_COLD Pass<T> Sequential<T>::inner(const Pass<T>& outer, const Node& n, std::span<std::byte> saved,
                                        std::span<std::byte> scratch) {
   Pass<T> result = outer;
-  result.training = outer.training && !n.frozen;
+  result.training = outer.training && !n.frozen && !n.frozen_statistics;
   result.stream = n.stream;
   result.parameters = outer.parameters.subspan(n.first_parameter, n.parameter_count);
   result.saved = saved;
@@ -541,7 +539,12 @@ MIEN_COLD void Sequential<T>::sync_frozen_layers(std::span<const Parameter<P>> o
   for (Node& n : nodes_) {
     auto rest = own.subspan(n.first_parameter, n.parameter_count);
     bool any = !rest.empty(), all = true;
-    for (const Parameter<P>& p : rest) all = all && p.frozen;
+    n.frozen_statistics = false;
+    for (const Parameter<P>& p : rest) {
+      all = all && p.frozen;
+      if (p.frozen && p.role == Role::statistic) n.frozen_statistics = true;
+    }
+    if (!n.layer.branches().empty()) n.frozen_statistics = false;  // that of the layers inside
     for (auto& [branch, chain] : n.layer.branches()) {
       chain->sync_frozen_layers(rest);
       rest = rest.subspan(chain->own_parameter_count());
