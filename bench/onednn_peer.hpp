@@ -32,6 +32,16 @@ class OnednnPeer {
     primitive_.execute(stream_, arguments_);
     stream_.wait();
   }
+  /// Gives an operand the values that `data` has in the layout `plain`.
+  void set(int argument, const void* data, const dnnl::memory::desc& plain) {
+    move(dnnl::memory(plain, engine_, const_cast<void*>(data)), arguments_.at(argument));
+  }
+  /// The values of a result, in the layout `plain`, which is one of floats.
+  Tensor<float> get(int argument, const dnnl::memory::desc& plain) {
+    Tensor<float> values(Shape{static_cast<index_t>(plain.get_size() / sizeof(float))});
+    move(arguments_.at(argument), dnnl::memory(plain, engine_, values.data()));
+    return values;
+  }
 
  protected:
   /// Random values: a processor may draw less power, and so run faster, on zeros.
@@ -51,6 +61,11 @@ class OnednnPeer {
     if (desc.data_type() == dnnl::memory::data_type::bf16) fill(bfloat16{});
     if (desc.data_type() == dnnl::memory::data_type::f32) fill(float{});
     arguments_.insert({argument, memory});
+  }
+
+  void move(dnnl::memory from, dnnl::memory to) {
+    dnnl::reorder(from, to).execute(stream_, from, to);
+    stream_.wait();
   }
 
   dnnl::engine engine_;

@@ -1,26 +1,31 @@
 #!/usr/bin/env bash
-# Measures mien beside its peers and rewrites bench/RESULTS.md.
+# Measures mien beside its peers and rewrites bench/RESULTS.md (AMX), or the file for what else the machine has.
 #
 #   bench/run.sh [--quick] [--output FILE] [PART...]
 #
 # Parts: convolution layers eigen (beside oneDNN and Eigen), training inference memory epoch augmentation threads flags
 # (bench/peers/compare.py), compile (bench/compile_time.sh), cascade (beside OpenCV, where that is installed). All of
-# them without arguments, on a machine that has nothing else to do. What a part has measured is kept
-# in build-bench/results, so parts can be repeated one by one; RESULTS.md is made of all that lies there.
+# them without arguments, on a machine that has nothing else to do. What a part has measured is kept in
+# build-bench/results, for each kind of processor, so parts can be repeated one by one; the file is made of all that lies
+# there.
 #
-# --output names another file, seen from the project's root, for a machine of another kind.
+# --output names another file, seen from the project's root.
 #
-# --quick takes 3 turns instead of 15, and shorter ones: to see whether everything works, not for its figures.
+# --quick takes 3 turns instead of 15, and shorter ones, and writes build-bench/RESULTS-quick.md: to see whether everything
+# works, not for its figures.
 #
 # Installs what is missing: Debian packages through apt-get, and PyTorch and ONNX Runtime from PyPI in a folder of their
 # own, build-bench/python. MIEN_PYTHON names a Python that has them already (torch, onnx, onnxscript, onnxruntime).
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
-quick=0 output=bench/RESULTS.md
+field() { awk -F ': *' -v name="$1" '$1 ~ "^" name "[ \t]*$" { print $2; exit }' /proc/cpuinfo; }
+has() { field flags | grep -qw "$1"; }
+quick=0 output=
+results=build-bench/results/$(field 'cpu family')-$(field model)
 parts=()
 while [ $# -gt 0 ]; do
   case $1 in
-    --quick) quick=1 ;;
+    --quick) quick=1 results=build-bench/results/quick ;;
     --output) output=${2:?"--output FILE"} && shift ;;
     convolution | layers | eigen | training | inference | memory | epoch | augmentation | threads | flags | compile | cascade)
       parts+=("$1") ;;
@@ -28,6 +33,19 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
+if [ -n "$output" ]; then
+  :
+elif [ $quick -eq 1 ]; then
+  output=build-bench/RESULTS-quick.md
+elif has amx_bf16; then
+  output=bench/RESULTS.md
+elif has avx512_bf16; then
+  output=bench/RESULTS-avx512-bf16.md
+elif has avx512f; then
+  output=bench/RESULTS-avx512.md
+else
+  output=bench/RESULTS-avx2.md
+fi
 [ ${#parts[@]} -gt 0 ] ||
   parts=(convolution layers eigen training inference memory epoch augmentation threads flags compile cascade)
 wanted() {
@@ -75,8 +93,8 @@ say "Building"
 build() { # FOLDER [ARGUMENTS OF CMAKE]
   cmake --preset bench -B "$@" >/dev/null && cmake --build "$1" -j "${MIEN_JOBS:-$(nproc)}" --target "${targets[@]}" || exit 2
 }
-results=build-bench/results
 mkdir -p "$results"
+revision=$(git describe --always --dirty 2>/dev/null || echo unknown)
 targets=(step_bench onednn_bench onednn_layers_bench conv2d_bench)
 has_cascade=0
 if wanted cascade && cmake --preset bench 2>/dev/null | grep "cascade_bench left out" >/dev/null; then
@@ -93,7 +111,6 @@ if wanted eigen flags; then
 fi
 
 {
-  field() { awk -F ': *' -v name="$1" '$1 ~ "^" name "[ \t]*$" { print $2; exit }' /proc/cpuinfo; }
   package() { dpkg-query -W -f '${Version}' "$1" 2>/dev/null || echo unknown; }
   printf 'processor\t%s, family %s, model %s\n' "$(field 'model name')" "$(field 'cpu family')" "$(field model)"
   printf 'cores\t%s\n' "$(nproc)"
@@ -121,11 +138,14 @@ failed() {
   echo "$1 failed" >&2
   status=1
 }
+keep() { # RESULT: RESULT.new takes its place, of this revision
+  mv "$results/$1.new" "$results/$1" && echo "$revision" >"$results/$1.revision"
+}
 benchmark() { # RESULT PROGRAM [ARGUMENTS]
-  local result=$results/$1
+  local name=$1
   shift
-  "$@" --benchmark_out="$result.new" --benchmark_out_format=json >/dev/null 2>"$results/errors" &&
-    mv "$result.new" "$result" || { cat "$results/errors" >&2 && failed "$1"; }
+  "$@" --benchmark_out="$results/$name.new" --benchmark_out_format=json >/dev/null 2>"$results/errors" &&
+    keep "$name" || { cat "$results/errors" >&2 && failed "$1"; }
   rm -f "$results/errors"
 }
 # A group of 21 and a portrait, where Debian's libdlib19.1 and python3-skimage put them; otherwise the cascade gets
@@ -154,9 +174,8 @@ for part in "${parts[@]}"; do
       benchmark eigen_native.json $native/conv2d_bench --benchmark_filter='^fp32/'
       ;;
     compile)
-      rm -f "$results/compile.new"
-      bench/compile_time.sh --tsv "$results/compile.new" --repeat $repeat &&
-        mv "$results/compile.new" "$results/compile.tsv" || failed compile
+      rm -f "$results/compile.tsv.new"
+      bench/compile_time.sh --tsv "$results/compile.tsv.new" --repeat $repeat && keep compile.tsv || failed compile
       ;;
     cascade)
       [ $has_cascade -eq 0 ] || benchmark cascade.json $bin/cascade_bench "${pictures[@]}"
@@ -164,8 +183,9 @@ for part in "${parts[@]}"; do
     *)
       options=(--turns $turns --seconds $seconds --mien $bin/step_bench --python "$python")
       [ "$part" != flags ] || options+=(--native $native/step_bench)
-      python3 bench/peers/compare.py "${options[@]}" --output "$results/peers.new" "$part" &&
-        mv "$results/peers.new" "$results/peers-$part.json" || failed "$part"
+      # One that fails half way has rows all the same, and the report says that it is not complete.
+      python3 bench/peers/compare.py "${options[@]}" --output "$results/peers-$part.json.new" "$part" || failed "$part"
+      [ ! -e "$results/peers-$part.json.new" ] || keep "peers-$part.json"
       ;;
   esac
   python3 bench/peers/report.py "$results" "$output" || failed report

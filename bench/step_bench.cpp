@@ -162,9 +162,9 @@ class Inference : public Task {
   Tensor<T> x_, y_;
 };
 
-/// As many random faces as FER2013 has for training.
-ByteDataset faces() {
-  constexpr index_t count = 28709, side = 48;
+/// Random faces: as many as FER2013 has for training, unless told otherwise.
+ByteDataset faces(index_t count = 28709) {
+  constexpr index_t side = 48;
   std::vector<std::uint8_t> pixels(static_cast<std::size_t>(count * side * side));
   std::vector<int> labels(static_cast<std::size_t>(count));
   std::uint64_t state = 1;
@@ -176,12 +176,13 @@ ByteDataset faces() {
   return {std::move(pixels), {side, side, 1}, std::move(labels), fer::class_count, 0.507f, 0.255f};
 }
 
-/// fit() in a thread of its own that stands still between turns.
+/// fit() in a thread of its own that stands still between turns. An epoch has eight batches, so that a turn of a second
+/// or two contains what happens between epochs; in training it happens once in 224 batches.
 template <class T>
 class Epochs : public Task, TrainingObserver {
  public:
   Epochs(const std::string& network, index_t batch, int threads)
-      : recipe_(fer::recipe_of(network)), faces_(faces()), threads_(threads), net_(built<T>(network)) {
+      : recipe_(fer::recipe_of(network)), faces_(faces(8 * batch)), threads_(threads), net_(built<T>(network)) {
     recipe_.augmentation.crop = recipe_.input;
     augmented_.emplace(faces_, recipe_.augmentation);
     options_.epochs = 100000;

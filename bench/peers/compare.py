@@ -19,6 +19,7 @@ import argparse
 import json
 import math
 import os
+import select
 import statistics
 import subprocess
 import sys
@@ -28,6 +29,7 @@ import time
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 TRAINED = (("atulapra", 64), ("mien-s", 128), ("mien-b", 128))
 STARTS = 3
+SILENT = 900
 
 
 class Program:
@@ -45,13 +47,20 @@ class Program:
         return self
 
     def __exit__(self, *_):
-        self.process.stdin.close()
-        self.process.wait()
+        try:
+            self.process.stdin.close()
+            self.process.wait(10)
+        except (BrokenPipeError, subprocess.TimeoutExpired):
+            self.process.kill()
+            self.process.wait()
 
     def ask(self, request):
         try:
             self.process.stdin.write(request + "\n")
             self.process.stdin.flush()
+            # Without AVX-512 PyTorch takes up to a minute for a step in bfloat16, and a turn has two at least.
+            if not select.select([self.process.stdout], [], [], SILENT)[0]:
+                raise RuntimeError("%s, asked for '%s': silent for %d s" % (self.command, request, SILENT))
             reply = self.process.stdout.readline().strip()
         except BrokenPipeError:
             reply = ""
@@ -123,14 +132,14 @@ class Comparison:
                     program.ask(request)
                     program.run(0)
                 bystanders = Bystanders(ours[0], theirs[0])
-                for _ in range(start, self.options.turns, starts):
+                for turn in range(start, self.options.turns, starts):
                     if late():
                         break
-                    mine.append(ours[0].run(seconds))
-                    # Threads of the one that has just worked may spin for a moment, waiting for more.
-                    time.sleep(0.02)
-                    other.append(theirs[0].run(seconds))
-                    time.sleep(0.02)
+                    pair = [(ours[0], mine), (theirs[0], other)]
+                    for program, speeds in pair if turn % 2 == 0 else reversed(pair):
+                        speeds.append(program.run(seconds))
+                        # Threads of the one that has just worked may spin for a moment, waiting for more.
+                        time.sleep(0.02)
                     ratios.append(mine[-1] / other[-1])
                 busy.append(bystanders.share())
         self.add({"section": section, "name": name, "goal": goal, "ratio": statistics.median(ratios),
@@ -175,16 +184,18 @@ class Comparison:
         """The largest that a process becomes which trains mien-s: PyTorch's size over mien's."""
         threads = self.options.threads
         for precision in ("fp32", "bf16"):
-            kilobytes = []
-            for program in (self.mien(), self.peer("pytorch.py")):
-                with program:
-                    program.ask("train mien-s 128 %s %d" % (precision, threads))
-                    program.run(self.options.seconds)
-                    kilobytes.append(int(program.ask("memory")))
-            ratio = kilobytes[1] / kilobytes[0]
-            self.add({"section": "memory", "name": "mien-s batch 128 " + precision, "goal": 4, "ratio": ratio,
-                      "low": ratio, "high": ratio, "ours": kilobytes[0], "theirs": kilobytes[1], "unit": "MB",
-                      "per_step": 1 / 1024, "turns": 1, "others": 0})
+            ours, theirs = [], []
+            for _ in range(STARTS):
+                for program, kilobytes in ((self.mien(), ours), (self.peer("pytorch.py"), theirs)):
+                    with program:
+                        program.ask("train mien-s 128 %s %d" % (precision, threads))
+                        program.run(self.options.seconds)
+                        kilobytes.append(int(program.ask("memory")))
+            ratios = [b / a for a, b in zip(ours, theirs)]
+            self.add({"section": "memory", "name": "mien-s batch 128 " + precision, "goal": 4,
+                      "ratio": statistics.median(ratios), "low": min(ratios), "high": max(ratios),
+                      "ours": statistics.median(ours), "theirs": statistics.median(theirs), "unit": "MB",
+                      "per_step": 1 / 1024, "turns": len(ratios), "others": 0})
 
     def epoch(self):
         """fit() with the recipe's augmentation beside the step alone."""
@@ -263,7 +274,7 @@ def main():
     for section in options.sections or SECTIONS:
         try:
             getattr(comparison, section)()
-        except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
+        except (RuntimeError, ValueError, OSError, subprocess.CalledProcessError) as error:
             # The other sections still have something to say.
             print("%s: %s" % (section, error), file=sys.stderr, flush=True)
             failed.append(section)
@@ -271,7 +282,7 @@ def main():
         if len(rows) > 1:
             mean = math.exp(statistics.fmean(math.log(row["ratio"]) for row in rows))
             print("%-13s geometric mean %.3f" % (section, mean), flush=True)
-        if options.output:
+        if options.output and comparison.rows:
             with open(options.output, "w", encoding="utf-8") as file:
                 json.dump({"rows": comparison.rows, "failed": failed}, file, indent=1)
     return 1 if failed else 0

@@ -89,6 +89,7 @@ def prepare(kind, name, batch, precision, threads):
     batch = int(batch)
     torch.set_num_threads(int(threads))
     torch.manual_seed(1)
+    torch.set_flush_denormal(True)  # as mien does in its threads
     net, side = make_network(name)
     net = net.to(memory_format=torch.channels_last)
     smoothing = 0.1 if name.startswith("mien") else 0.0

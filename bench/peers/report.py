@@ -26,6 +26,11 @@ CASCADE_GOALS = {"haar_group_1.1": 10, "haar_single_1.1": 8, "haar_group_1.05": 
                  "haar_group_1.1/avx2": 5, "two_threads_group": 1.8, "two_threads_large": 1.8}
 # Above this share of the machine taken by other programs, a ratio is no evidence.
 BUSY = 0.05
+# Fewer turns are said so, and so are fewer shapes of convolutions.
+TURNS, SHAPES = 15, 17
+TRAINED = ("atulapra batch 64", "mien-s batch 128", "mien-b batch 128")
+INFERRED = (("batch 1 fp32 threads 1", 1.3), ("batch 1 fp32 threads 2", 1.3), ("batch 64 fp32 threads 1", 1.2),
+            ("batch 64 fp32 threads 2", 1.2), ("batch 1 bf16 threads 1", 3), ("batch 1 bf16 threads 2", 3))
 
 
 def mean(rows):
@@ -44,16 +49,27 @@ class Results:
         return os.path.join(self.folder, name)
 
     def measured(self, name):
-        """When, in how many turns at least, and how busy the machine was as it began, where that is known."""
+        """When, at which revision, in how many turns at least, and how busy the machine was as it began, where that is
+        known."""
         text = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(os.path.getmtime(self.path(name))))
-        if not name.endswith(".json"):
-            return text
-        section = re.fullmatch("peers-(.*).json", name)
-        rows = self.peers(section[1]) if section else self.benchmark(name).values()
-        with open(self.path(name), encoding="utf-8") as file:
-            load = json.load(file).get("context", {}).get("load_avg")
-        turns = min((row["turns"] for row in rows), default=0)
-        return "%s (turns: %d%s)" % (text, turns, ", load %.1f" % load[0] if load else "")
+        known = []
+        if os.path.exists(self.path(name + ".revision")):
+            with open(self.path(name + ".revision"), encoding="utf-8") as file:
+                known.append("mien " + file.read().strip())
+        if name.endswith(".json"):
+            section = re.fullmatch("peers-(.*).json", name)
+            rows = self.peers(section[1]) if section else self.benchmark(name).values()
+            with open(self.path(name), encoding="utf-8") as file:
+                report = json.load(file)
+            known.append("turns: %d" % min((row["turns"] for row in rows), default=0))
+            if load := report.get("context", {}).get("load_avg"):
+                known.append("load %.1f" % load[0])
+            if report.get("failed"):
+                known.append("**not to its end**")
+            if errors := sorted({entry["error_message"] for entry in report.get("benchmarks", ())
+                                 if entry.get("error_message")}):
+                known.append("left out: " + "; ".join(errors))
+        return "%s (%s)" % (text, ", ".join(known)) if known else text
 
     def benchmark(self, name):
         """Rows of a Google Benchmark report that were measured in turns, by name."""
@@ -99,14 +115,21 @@ class Report:
     def say(self, *lines):
         self.lines.extend(lines)
 
-    def goal(self, what, goal, rows, floor=None):
-        """A row of the table of goals: geometric mean and smallest of the ratios."""
+    def goal(self, what, goal, rows, floor=None, count=1, but=None):
+        """A row of the table of goals: geometric mean and smallest of the ratios. `count`: how many there should be;
+        `but`: what else is to be said where it is reached."""
         rows = list(rows)
         if not rows:
             self.goals.append("| %s | %s | not measured | | |" % (what, goal))
             return
         value, least = mean(rows), min(rows, key=lambda row: row["ratio"])
         met = "yes" if value >= goal and (floor is None or least["ratio"] >= floor) else "**no**"
+        if len(rows) < count:
+            met += ", of %d of %d" % (len(rows), count)
+        if (turns := min(row.get("turns", TURNS) for row in rows)) < TURNS and "peak memory" not in what:
+            met += ", in %d turns" % turns
+        if met == "yes" and but:
+            met += ", but " + but
         if max(row.get("others", 0) for row in rows) > BUSY:
             met += ", but the machine was busy"
         smallest = "%.2f (%s)" % (least["ratio"], least["name"]) if len(rows) > 1 else ""
@@ -119,14 +142,14 @@ class Report:
             self.goals.append("| %s | %s %s | %.3g %s | | %s |" % (what, goal, unit, value, unit,
                                                                  "yes" if value <= goal else "**no**"))
 
-    def convolutions(self, title, rows, precision, peer, goals=None, floor=None):
+    def convolutions(self, title, rows, precision, peer, goals=None, floor=None, but=None):
         """One table of all shapes in all directions."""
         found = {direction: {name.split("/", 2)[2]: row for name, row in rows.items()
                              if name.startswith(precision + "/" + direction + "/")} for direction, _ in DIRECTIONS}
         for (direction, words), goal in zip(DIRECTIONS, goals or (None,) * 3):
             if goal:
                 self.goal("convolution %s %s, %s" % (title, peer, words), goal,
-                          [dict(row, name=name) for name, row in found[direction].items()], floor)
+                          [dict(row, name=name) for name, row in found[direction].items()], floor, SHAPES, but)
         if not any(found.values()):
             return
         self.say("", "### Convolution %s, %s" % (title, peer), "",
@@ -172,20 +195,27 @@ class Report:
         rows = self.results.peers(section)
         for precision in ("fp32", "bf16"):
             self.goal("%s, convolutions %s" % (title, precision), goal,
-                      (row for row in rows if row["name"].startswith(precision + "/")), 0.8)
-        for row in (row for row in rows if row["name"].startswith("step/")):
-            self.goal("%s, training step %s" % (title, row["name"][5:]), goal, [row])
+                      (row for row in rows if row["name"].startswith(precision + "/")), 0.8, 3 * SHAPES)
+        steps = {row["name"][5:]: row for row in rows if row["name"].startswith("step/")}
+        for name in TRAINED:
+            for precision in ("fp32", "bf16"):
+                step = "%s/%s" % (name.split()[0], precision)
+                self.goal("%s, training step %s" % (title, step), goal, [steps[step]] if step in steps else [])
         if not rows:
             return
-        self.say("", "### " + title, "", text, "", "| what | ratio | smallest to largest | other work |", "|---|---|---|---|")
-        groups = {}
-        for row in rows:
-            name = row["name"] if row["name"].startswith("step/") else "/".join(row["name"].split("/")[:2])
-            groups.setdefault(name, []).append(row)
-        for name, of in groups.items():
+        self.say("", "### " + title, "", text, "", "| convolution | " + " | ".join(
+            precision + " " + words for precision in ("fp32", "bf16") for _, words in DIRECTIONS) + " |",
+                 "|---|---|---|---|---|---|---|")
+        kinds = [precision + "/" + direction for precision in ("fp32", "bf16") for direction, _ in DIRECTIONS]
+        found = {kind: {row["name"][len(kind) + 1:]: row["ratio"] for row in rows if row["name"].startswith(kind + "/")}
+                 for kind in kinds}
+        for shape in found[kinds[0]]:
+            self.say("| %s | %s |" % (shape, " | ".join(
+                "%.2f" % found[kind][shape] if shape in found[kind] else "" for kind in kinds)))
+        self.say("", "| training step | ratio | smallest to largest | other work |", "|---|---|---|---|")
+        for name, row in steps.items():
             self.say("| %s | %.2f | %.2f to %.2f | %.0f %% |" % (
-                name, mean(of), min(row["ratio"] for row in of), max(row["ratio"] for row in of),
-                100 * max(row["others"] for row in of)))
+                name, row["ratio"], row["low"], row["high"], 100 * row["others"]))
 
     def compile(self):
         rows = self.results.table("compile.tsv")
@@ -223,10 +253,16 @@ class Report:
 
     def build(self):
         results = self.results
+        machine = dict(row[:2] for row in results.table("machine.tsv"))
+        isas = machine.get("instruction sets", "").split()
+        # Goals are for the instruction sets that they name; a peer that lacks bfloat16 has to convert everything.
+        emulated = None if "avx512_bf16" in isas else "the peer has no instructions for bfloat16 here"
         onednn, avx2 = results.benchmark("onednn.json"), results.benchmark("onednn_avx2.json")
         eigen, eigen_native = results.benchmark("eigen.json"), results.benchmark("eigen_native.json")
-        self.convolutions("fp32", onednn, "fp32", "beside oneDNN", (1.2, 1.2, 1.2), 0.8)
-        self.convolutions("bf16", onednn, "bf16", "beside oneDNN", (1.2, 1.2, 1.6), 0.8)
+        self.convolutions("fp32", onednn, "fp32", "beside oneDNN", (1.2, 1.2, 1.2) if "avx512f" in isas else None, 0.8)
+        self.convolutions("bf16", onednn, "bf16", "beside oneDNN", (1.2, 1.2, 1.6), 0.8, emulated)
+        self.convolutions("fp32", onednn, "fp32_free", "beside oneDNN with all operands in the layouts that it prefers, "
+                          "which has Winograd's filtering for AVX-512 then")
         self.convolutions("fp32 with AVX2", avx2, "fp32", "beside oneDNN held to AVX2", (1.0, 1.0, 1.0), 0.8)
         self.layers("fp32, beside oneDNN", results.benchmark("layers.json"), "fp32")
         self.layers("bf16, beside oneDNN", results.benchmark("layers.json"), "bf16")
@@ -236,25 +272,26 @@ class Report:
                           "beside Eigen's product of the same size, both at `-O3 -march=native`")
 
         training = results.peers("training")
+        steps = {row["name"]: row for row in training}
         for precision, goal in (("fp32", 2), ("bf16", 4)):
-            for row in (row for row in training if row["name"].endswith(precision)):
-                self.goal("training step, %s, PyTorch" % row["name"], goal, [row])
-            if not training:
-                self.goal("training step, %s, PyTorch" % precision, goal, [])
+            for name in (name + " " + precision for name in TRAINED):
+                self.goal("training step, %s, PyTorch" % name, goal, [steps[name]] if name in steps else [],
+                          but=emulated if precision == "bf16" else None)
         self.rows("Training step on ready batches, beside PyTorch", training, "PyTorch",
                   "Forward, loss, backward and optimizer, two threads unless the name says otherwise, both in the same "
                   "precision (PyTorch: channels_last, autocast for bf16, fused optimizer).")
         inference = results.peers("inference")
-        for row in inference:
-            if row["goal"]:
-                self.goal("inference, %s, ONNX Runtime fp32" % row["name"], row["goal"], [row])
-        if not inference:
-            self.goal("inference, ONNX Runtime", 1.3, [])
+        inferred = {row["name"]: row for row in inference}
+        for name, goal in INFERRED:
+            self.goal("inference, atulapra %s, ONNX Runtime fp32" % name, goal,
+                      [inferred["atulapra " + name]] if "atulapra " + name in inferred else [])
         self.rows("Inference, beside ONNX Runtime in fp32", inference, "ONNX Runtime")
         for section, title, goal, what, peer, text in (
                 ("epoch", "Whole epochs beside the step alone", 0.95, "whole epoch against the step", "step alone",
-                 "fit() with the recipe's augmentation and averaged weights beside the step on ready batches."),
-                ("memory", "Peak memory of training", 4, "PyTorch's peak memory over mien's", "PyTorch", None),
+                 "fit() with the recipe's augmentation and averaged weights beside the step on ready batches. An epoch "
+                 "has eight batches here, so that its end is in it, but for validation."),
+                ("memory", "Peak memory of training", 4, "PyTorch's peak memory over mien's", "PyTorch",
+                 "Of processes that do nothing else, PyTorch's as it comes from PyPI."),
                 ("augmentation", "Augmentation, one core", 1, "augmentation against 10,000 images/s", "asked for",
                  None)):
             rows = results.peers(section)
