@@ -25,8 +25,8 @@ struct ImageLimits {
   /// Largest width and height; 65,535 at most has an effect.
   index_t side = 4096;
   index_t pixels = index_t{16} << 20;
-  /// Memory during decoding, the result included: enough for the largest picture in colour.
-  std::size_t heap_bytes = std::size_t{112} << 20;
+  /// Memory during decoding, the result included. The largest picture in colour takes 97 MiB.
+  std::size_t heap_bytes = std::size_t{96} << 20;
   int jpeg_scans = 100;
 };
 
