@@ -39,7 +39,9 @@ elif [ $quick -eq 1 ]; then
   output=build-bench/RESULTS-quick.md
 elif has amx_bf16; then
   output=bench/RESULTS.md
-elif has avx512_bf16 && ! grep -q GenuineIntel /proc/cpuinfo; then # Intel's are slow, and mien takes float
+elif has avx512_bf16 && grep -q GenuineIntel /proc/cpuinfo; then # whose dot products are slow
+  output=bench/RESULTS-avx512-bf16-intel.md
+elif has avx512_bf16; then
   output=bench/RESULTS-avx512-bf16.md
 elif has avx512f; then
   output=bench/RESULTS-avx512.md

@@ -726,6 +726,38 @@ TEST_CASE("convolution agrees with the plain loops, windows of one pixel") {
     compare_windows_of_one_pixel<bfloat16>(isa);
   }
 }
+/// One filter, or one channel, whose gradients have one.
+template <class T>
+void compare_single_outputs(Isa isa) {
+  int taken = 0;
+  compare_with_reference<T>(isa, shapes(200), [&](Dice& dice, int i) {
+    ConvGeometry g;
+    g.batch = dice(1, 9);
+    g.height = dice(1, 20);
+    g.width = dice(1, 20);
+    g.kernel_h = dice(1, 4);
+    g.kernel_w = dice(1, 4);
+    g.dilation_h = dice(0, 3) == 0 ? 2 : 1;
+    g.dilation_w = dice(0, 3) == 0 ? 2 : 1;
+    g.stride_h = g.stride_w = dice(0, 7) == 0 ? 2 : 1;
+    (i % 2 == 0 ? g.channels : g.filters) = dice(0, 1) == 0 ? 32 : dice(1, 70);
+    for (index_t* pad : {&g.pad_top, &g.pad_left, &g.pad_bottom, &g.pad_right}) *pad = dice(0, 2);
+    g.height = std::max(g.height, g.dilation_h * (g.kernel_h - 1) + 1 - g.pad_top - g.pad_bottom);
+    g.width = std::max(g.width, g.dilation_w * (g.kernel_w - 1) + 1 - g.pad_left - g.pad_right);
+    const auto& blocks = kernels::detail::pick_blocks<parameter_t<T>>(isa);
+    taken += kernels::detail::SinglePlan<parameter_t<T>>(kernels::detail::forward_correlation(g), blocks).fits ||
+             kernels::detail::SinglePlan<parameter_t<T>>(kernels::detail::backward_correlation(g), blocks).fits;
+    return g;
+  });
+  if (isa <= cpu_isa()) CHECK(taken > shapes(200) / 2);
+}
+TEST_CASE("convolution agrees with the plain loops, one output for each pixel") {
+  for (const Isa isa : every_isa) {
+    compare_single_outputs<float>(isa);
+    compare_single_outputs<bfloat16>(isa);
+  }
+  compare_single_outputs<double>(Isa::portable);
+}
 /// Padding that fills strips of weight gradients whole.
 TEST_CASE("convolution agrees with the plain loops, padded windows of one pixel over large images") {
   for (const Isa isa : every_isa) {

@@ -51,6 +51,7 @@ MIEN_COLD inline bool dots_serve(Correlation c) {
   if (c.groups > 1 || c.depth < 16) return false;
   if (c.taps() == 1 && c.batch * c.out_height * c.out_width <= 2) return false;  // weights are read once, as they stand
   const auto& blocks = avx512::float_blocks<true>();
+  if (SinglePlan<float>(c, blocks).fits) return false;
   const WinogradPlan winograd(c, blocks);
   if (!winograd.fits) return true;
   const index_t products = winograd.elements * winograd.tile_rows * winograd.tile_columns;

@@ -6,6 +6,7 @@
 #include "mien/kernels/correlate_gray.hpp"
 #include "mien/kernels/correlate_images.hpp"
 #include "mien/kernels/correlate_pixels.hpp"
+#include "mien/kernels/correlate_single.hpp"
 #include "mien/kernels/scratch.hpp"
 #include "mien/kernels/winograd.hpp"
 
@@ -64,6 +65,11 @@ bool run_correlation(Correlation c, const BlockKernels<T>& kernels, const S* x, 
   flatten_pixels(c);
   if (has_few_pixels(c) && !epilogue.pool) {
     correlate_few<S>(c, kernels, x, w, bias, y, memory, threads, packed, epilogue);
+    return true;
+  }
+  const SinglePlan<T> single(c, kernels);
+  if (single.fits && !epilogue.pool) {
+    correlate_single(c, single, kernels, x, w, bias, y, memory, threads, epilogue);
     return true;
   }
   const GrayPlan<T> gray(c, kernels);
@@ -186,7 +192,7 @@ template <class S, class T>
 std::size_t correlation_packed_bytes(Correlation c, const BlockKernels<T>& kernels) {
   flatten_pixels(c);
   if (has_few_pixels(c)) return std::is_same_v<S, T> ? 0 : static_cast<std::size_t>(c.outputs * c.depth) * sizeof(S);
-  if (GrayPlan<T>(c, kernels).fits) return 0;
+  if (GrayPlan<T>(c, kernels).fits || SinglePlan<T>(c, kernels).fits) return 0;
   if constexpr (std::is_same_v<T, float>) {
     const WinogradPlan winograd(c, kernels);
     if (winograd.fits) return WinogradWeights(winograd, nullptr).bytes;
@@ -207,6 +213,8 @@ MIEN_COLD std::size_t correlation_scratch_bytes(Correlation c, const BlockKernel
   };
   const GrayPlan<T> gray(c, kernels);
   if (gray.fits) need(GrayScratch<S, T>(c, gray, threads, nullptr).bytes);
+  const SinglePlan<T> single(c, kernels);
+  if (single.fits) need(SingleScratch<S, T>(c, single, threads, nullptr).bytes);
   if constexpr (std::is_same_v<T, float>) {
     const WinogradPlan winograd(c, kernels);
     if (winograd.fits) need(WinogradScratch<S>(c, winograd, threads, nullptr).bytes);

@@ -12,7 +12,7 @@ namespace mien::kernels::detail {
 
 template <class T>
 struct GrayPlan {
-  GrayPlan(const Correlation& c, const BlockKernels<T>& kernels) {
+  MIEN_COLD GrayPlan(const Correlation& c, const BlockKernels<T>& kernels) {
     fits = kernels.window[0] != nullptr && c.depth == 1 && c.groups == 1 && c.kernel_h == 3 && c.kernel_w == 3 &&
            c.stride_h == 1 && c.stride_w == 1 && c.dilation_h == 1 && c.dilation_w == 1 && c.place.step_h == 1 &&
            c.place.step_w == 1;
@@ -33,7 +33,7 @@ struct GrayPlan {
 
 template <class S, class T>
 struct GrayScratch {
-  GrayScratch(const Correlation& c, const GrayPlan<T>& plan, int threads, std::byte* base) {
+  MIEN_COLD GrayScratch(const Correlation& c, const GrayPlan<T>& plan, int threads, std::byte* base) {
     Carver carver(base);
     const int workers = Threads::workers(threads, c.batch * plan.row_pieces);
     weights = carver.take<T>(9 * c.outputs);

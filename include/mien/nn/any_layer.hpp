@@ -20,7 +20,12 @@ struct MaxPool2d;
 
 namespace detail {
 
-/// What a layer says of itself by constants and types: see AnyLayer's functions of these names.
+template <class T>
+struct LayerInterface;
+
+/// What a layer says of itself by constants and types, and functions that few layers have: see AnyLayer's of these
+/// names.
+template <class T>
 struct Traits {
   std::string_view kind;
   bool is_random = false;
@@ -30,14 +35,18 @@ struct Traits {
   bool ignores_output = false;
   bool overwrites_input = false;
   bool infers_identity = false;
-  bool has_infer_map = false;
+  bool infers = false, infers_scales = false;
+  bool (*halves)(const LayerInterface<T>&, const Shape&) = nullptr;
+  void (*infer_map)(const LayerInterface<T>&, const Pass<T>&, parameter_t<T>*, parameter_t<T>*) = nullptr;
+  bool (*infer)(const LayerInterface<T>&, TensorView<const T>, TensorView<T>, const Pass<T>&,
+                const kernels::Epilogue<parameter_t<T>>&) = nullptr;
 };
 
 /// What AnyLayer holds. Not nested in it: compilers differ in whether `extern template class AnyLayer` then promises
 /// its table of virtual functions elsewhere.
 template <class T>
 struct LayerInterface {
-  explicit LayerInterface(const Traits& t) : traits(t) {}
+  explicit LayerInterface(const Traits<T>& t) : traits(t) {}
   virtual ~LayerInterface() = default;
   virtual std::unique_ptr<LayerInterface> clone() const = 0;
   virtual Features setup(const Features&, Setup&) = 0;
@@ -46,14 +55,9 @@ struct LayerInterface {
   virtual void backward(TensorView<const T>, TensorView<const T>, TensorView<const T>, TensorView<T>, Gradients<T>,
                         const Pass<T>&) const = 0;
   virtual void describe(Describer&) = 0;
-  virtual bool halves(const Shape&) const = 0;
-  virtual void infer_map(const Pass<T>&, parameter_t<T>*, parameter_t<T>*) const = 0;
-  virtual bool infers(bool scales) const = 0;
-  virtual bool infer(TensorView<const T>, TensorView<T>, const Pass<T>&,
-                     const kernels::Epilogue<parameter_t<T>>&) const = 0;
   virtual std::vector<std::pair<std::string, Sequential<T>*>> branches() = 0;
 
-  const Traits& traits;  // of its type
+  const Traits<T>& traits;  // of its type
 };
 
 }  // namespace detail
@@ -96,20 +100,20 @@ class AnyLayer {
   /// Whether its backward pass may be given a dx that is x.
   bool overwrites_input() const { return self_->traits.overwrites_input; }
   /// Whether it is such a pooling for x, and none with a forward of its own.
-  bool halves(const Shape& x) const { return self_->halves(x); }
+  bool halves(const Shape& x) const { return self_->traits.halves != nullptr && self_->traits.halves(*self_, x); }
   /// Whether in inference y is x, of another shape or not.
   bool infers_identity() const { return self_->traits.infers_identity; }
   /// Whether in inference y = x * scale[c] + shift[c] per channel, and what these are.
-  bool has_infer_map() const { return self_->traits.has_infer_map; }
+  bool has_infer_map() const { return self_->traits.infer_map != nullptr; }
   void infer_map(const Pass<T>& pass, parameter_t<T>* scale, parameter_t<T>* shift) const {
-    self_->infer_map(pass, scale, shift);
+    self_->traits.infer_map(*self_, pass, scale, shift);
   }
-  /// Whether it may do in inference what an epilogue says (`scales`: one with scales), and doing it: false, with y in
-  /// any state, where it cannot after all.
-  bool infers(bool scales) const { return self_->infers(scales); }
+  /// Whether it may do in inference what an epilogue says (`scales`: one with scales), and, where it may, doing it:
+  /// false, with y in any state, where it cannot after all.
+  bool infers(bool scales) const { return scales ? self_->traits.infers_scales : self_->traits.infers; }
   bool infer(TensorView<const T> x, TensorView<T> y, const Pass<T>& pass,
              const kernels::Epilogue<parameter_t<T>>& epilogue) const {
-    return self_->infer(x, y, pass, epilogue);
+    return self_->traits.infer(*self_, x, y, pass, epilogue);
   }
   /// The inner chains of a combinator with their names ("" for none), in the order in which it sets them up; empty for
   /// other layers. A combinator has no parameters but those of its chains.
@@ -117,7 +121,7 @@ class AnyLayer {
 
  private:
   using Interface = detail::LayerInterface<T>;
-  using Traits = detail::Traits;
+  using Traits = detail::Traits<T>;
 
   template <class L>
   struct Model final : Interface {
@@ -135,16 +139,13 @@ class AnyLayer {
       layer.template backward<T>(x, y, dy, dx, gradients, pass);
     }
     void describe(Describer& describer) override { layer.describe(describer); }
-    bool halves(const Shape& x) const override {
-      if constexpr (std::same_as<L, MaxPool2d>) return layer.halves(x);
-      return false;
-    }
     /// A type derived from a layer may have a forward of its own.
     static constexpr bool has_inference = requires { requires std::same_as<typename L::Inference, L>; };
     static constexpr bool maps = has_inference && requires(const L& l, const Pass<T>& pass, parameter_t<T>* p) {
       l.template infer_map<T>(pass, p, p);
     };
-    static constexpr bool joins = has_inference && requires(const L& l) { l.template infers<T>(true); };
+    static constexpr bool joins = has_inference && requires { L::template infers<T>(true); };
+    static const L& of(const Interface& self) { return static_cast<const Model&>(self).layer; }
     static constexpr Traits find_traits() {
       Traits t{.kind = L::kind};
       if constexpr (requires { L::is_random; }) t.is_random = L::is_random;
@@ -154,22 +155,25 @@ class AnyLayer {
       t.ignores_output = requires { requires std::same_as<typename L::IgnoresOutput, L>; };
       t.overwrites_input = requires { requires std::same_as<typename L::OverwritesInput, L>; };
       if constexpr (has_inference && requires { L::infers_identity; }) t.infers_identity = L::infers_identity;
-      t.has_infer_map = maps;
+      if constexpr (std::same_as<L, MaxPool2d>) {
+        t.halves = [](const Interface& self, const Shape& x) { return of(self).halves(x); };
+      }
+      if constexpr (maps) {
+        t.infer_map = [](const Interface& self, const Pass<T>& pass, parameter_t<T>* scale, parameter_t<T>* shift) {
+          of(self).template infer_map<T>(pass, scale, shift);
+        };
+      }
+      if constexpr (joins) {
+        t.infers = L::template infers<T>(false);
+        t.infers_scales = L::template infers<T>(true);
+        t.infer = [](const Interface& self, TensorView<const T> x, TensorView<T> y, const Pass<T>& pass,
+                     const kernels::Epilogue<parameter_t<T>>& epilogue) {
+          return of(self).template infer<T>(x, y, pass, epilogue);
+        };
+      }
       return t;
     }
     static constexpr Traits traits_of_type = find_traits();
-    void infer_map(const Pass<T>& pass, parameter_t<T>* scale, parameter_t<T>* shift) const override {
-      if constexpr (maps) layer.template infer_map<T>(pass, scale, shift);
-    }
-    bool infers(bool scales) const override {
-      if constexpr (joins) return layer.template infers<T>(scales);
-      return false;
-    }
-    bool infer(TensorView<const T> x, TensorView<T> y, const Pass<T>& pass,
-               const kernels::Epilogue<parameter_t<T>>& epilogue) const override {
-      if constexpr (joins) return layer.template infer<T>(x, y, pass, epilogue);
-      return false;
-    }
     std::vector<std::pair<std::string, Sequential<T>*>> branches() override {
       if constexpr (requires { layer.branches(); }) return layer.branches();
       return {};

@@ -71,7 +71,7 @@ struct Conv2d {
   }
 
   template <class T>
-  bool infers(bool scales) const {
+  static constexpr bool infers(bool scales) {
     return kernels::conv2d_infers<T>(scales);
   }
 

@@ -41,7 +41,7 @@ struct Dense {
   }
 
   template <class T>
-  bool infers(bool scales) const {
+  static constexpr bool infers(bool scales) {
     return kernels::conv2d_infers<T>(scales);
   }
 

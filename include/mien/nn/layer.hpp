@@ -29,7 +29,7 @@
 //   static constexpr bool infers_identity = true;  // y is x, whatever its shape
 //   template <class T> void infer_map(const Pass<T>& pass, parameter_t<T>* scale, parameter_t<T>* shift) const;
 //                                                  // y = x * scale[c] + shift[c]; Memory::packed is then 0
-//   template <class T> bool infers(bool scales) const;  // as kernels::conv2d_infers
+//   template <class T> static constexpr bool infers(bool scales);  // as kernels::conv2d_infers
 //   template <class T> bool infer(TensorView<const T> x, TensorView<T> y, const Pass<T>& pass,
 //                                 const kernels::Epilogue<parameter_t<T>>& epilogue) const;  // as conv2d_infer
 //

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <limits>
 #include <type_traits>
 
 #include "mien/train/checkpoint.hpp"
@@ -118,17 +119,15 @@ class Trainer {
   MIEN_COLD void check() const {
     const FitOptions& o = options_;
     if (!net_.built()) fail<ArgumentError>("build the network before training it");
-    if (o.epochs < 1) fail<ArgumentError>({"epochs is ", o.epochs, ", expected at least 1"});
+    // A checkpoint's header holds the history, and has 10 MB.
+    const int most = o.checkpoint.empty() ? std::numeric_limits<int>::max() : 50'000;
+    if (o.epochs < 1 || o.epochs > most) fail<ArgumentError>({"epochs is ", o.epochs, ", expected 1 to ", most});
     if (o.batch < 1) fail<ArgumentError>({"batch is ", o.batch, ", expected at least 1"});
     if (o.patience < 0) fail<ArgumentError>("patience must not be negative");
     if (o.first_layer < 0 || o.first_layer >= net_.layer_count()) fail<ArgumentError>("first_layer is no layer");
     if (!o.model.empty()) {
       check_info(o.info);
       (void)network_to_json(net_);  // throws if there is no file for it
-    }
-    constexpr int most_epochs = 50'000;  // their history stands in the header, for which there are 10 MB
-    if (!o.checkpoint.empty() && o.epochs > most_epochs) {
-      fail<ArgumentError>({"epochs is ", o.epochs, ", expected at most ", most_epochs});
     }
     if (train_.size() == 0) fail<ArgumentError>("the training set is empty");
     if (o.validation && o.validation->size() == 0) fail<ArgumentError>("the validation set is empty");
