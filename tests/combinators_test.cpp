@@ -9,6 +9,7 @@
 #include "mien/nn/conv2d.hpp"
 #include "mien/nn/dense.hpp"
 #include "mien/nn/dropout.hpp"
+#include "mien/nn/shape_layers.hpp"
 #include "nn_test.hpp"
 
 using namespace mien;

@@ -231,7 +231,7 @@ TEST_CASE("fit: interrupted behind any batch and resumed, it ends bit-identical"
 
 TEST_CASE("fit: views of other shapes than the network's are refused, not misread") {
   const auto net = network();
-  const TensorDataset whole = train_set();
+  const TensorDataset& whole = train_set();
   const TensorDataset cut(Tensor<float>(Shape{whole.size(), 5, 5, 1}),
                           std::vector<int>(static_cast<std::size_t>(whole.size())), 3);
   const Dataset* views[] = {&whole, &cut};
