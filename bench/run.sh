@@ -185,6 +185,7 @@ for part in "${parts[@]}"; do
     *)
       options=(--turns $turns --seconds $seconds --mien $bin/step_bench --python "$python")
       [ "$part" != flags ] || options+=(--native $native/step_bench)
+      rm -f "$results/peers-$part.json.new"
       # One that fails half way has rows all the same, and the report says that it is not complete.
       python3 bench/peers/compare.py "${options[@]}" --output "$results/peers-$part.json.new" "$part" || failed "$part"
       [ ! -e "$results/peers-$part.json.new" ] || keep "peers-$part.json"

@@ -251,6 +251,11 @@ TEST_CASE("freezing: a normalization whose statistics alone are frozen uses them
     Workspace workspace;
     net.forward(x.view(), y.view(), workspace, 1, 0);
     CHECK_FALSE(test::same_bits(y, net.infer(x.view(), workspace)));
+    // Building again starts with nothing frozen.
+    net.freeze(layer + ".running_var");
+    net.build({4, 4, 1}, 1);
+    net.forward(x.view(), y.view(), workspace, 1, 0);
+    CHECK_FALSE(test::same_bits(y, net.infer(x.view(), workspace)));
   }
 }
 

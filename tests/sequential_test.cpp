@@ -619,6 +619,14 @@ TEST_CASE("sequential: a second backward needs a second forward where the first 
   CHECK_THROWS_AS(net.backward(middle.view(), y.view(), dy.view(), {}, second.views, workspace, 1, 0, {1, 4}),
                   ArgumentError);
   net.forward(x.view(), y.view(), workspace, 1, 0);
+  S assigned = net;
+  Workspace small;
+  assigned.forward(x.view(), y.view(), small, 1, 0);
+  S larger{Conv2d{.filters = 40}, BatchNorm2d{}, Relu{}, Dense{4}};
+  larger.build({6, 6, 2}, 1);
+  assigned = larger;
+  test::GradientTensors<float> of_larger(assigned);
+  CHECK_THROWS_AS(assigned.backward(x.view(), y.view(), dy.view(), {}, of_larger.views, small, 1, 0), ArgumentError);
   workspace.reserve({workspace.saved().size() + 1, 0});
   CHECK_THROWS_AS(backward(again.view(), second.views), ArgumentError);
   // With everything below frozen nothing is written over.

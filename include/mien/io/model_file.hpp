@@ -120,10 +120,10 @@ inline bool is_ignored(std::string_view name) {
 }
 
 /// Throws FormatError listing every tensor that is missing, mis-shaped, not of numbers with a point, or unexpected.
-/// Declared: name and shape each.
+/// Declared: name and shape each. Returns which of the file's entries are declared.
 template <class Declared>
-MIEN_COLD void check_tensors(const Safetensors& file, const std::vector<Declared>& declared, std::string_view what,
-                             std::string_view extra_prefix = "extra.") {
+MIEN_COLD std::vector<bool> check_tensors(const Safetensors& file, const std::vector<Declared>& declared,
+                                          std::string_view what, std::string_view extra_prefix = "extra.") {
   std::string problems;
   std::size_t count = 0;
   const auto report = [&](const std::string& line) {
@@ -148,7 +148,7 @@ MIEN_COLD void check_tensors(const Safetensors& file, const std::vector<Declared
     if (!extra_prefix.empty() && entry.name.compare(0, extra_prefix.size(), extra_prefix) == 0) continue;
     report("unexpected: " + entry.describe());
   }
-  if (count == 0) return;
+  if (count == 0) return expected;
   if (count > 20) problems += "\n  and " + std::to_string(count - 20) + " more";
   fail<FormatError>({what, ": its tensors do not fit the network:", problems});
 }
@@ -240,7 +240,7 @@ MIEN_COLD Model<T> load_model(std::span<const std::byte> bytes, std::string_view
     detail::check_cost(chain, input, model_limits);
     std::vector<std::pair<std::string_view, Shape>> declared;
     for (const Declaration& d : setup.declarations) declared.emplace_back(d.name, d.shape);
-    detail::check_tensors(file, declared, "model");
+    const std::vector<bool> own = detail::check_tensors(file, declared, "model");
     model.network = std::move(chain);
     model.network.build(input);
     for (auto& p : model.network.parameters()) detail::from_file_order(*file.find(p.name), p);
@@ -249,9 +249,9 @@ MIEN_COLD Model<T> load_model(std::span<const std::byte> bytes, std::string_view
       const Json names = Json::parse(*frozen, limits);
       for (const std::string& name : JsonView(names).as_strings()) model.network.freeze(name);
     }
-    for (const SafetensorsEntry& entry : file.entries()) {
-      const auto is_entry = [&](const auto& own) { return own.first == entry.name; };
-      if (entry.name.compare(0, 6, "extra.") == 0 && std::none_of(declared.begin(), declared.end(), is_entry)) {
+    for (std::size_t i = 0; i < own.size(); ++i) {
+      const SafetensorsEntry& entry = file.entries()[i];
+      if (!own[i] && entry.name.compare(0, 6, "extra.") == 0) {
         model.extra.emplace_back(entry.name.substr(6), read_tensor<float>(entry));
       }
     }

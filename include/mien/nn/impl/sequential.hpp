@@ -173,7 +173,10 @@ void Sequential<T>::backward(TensorView<const T> x, TensorView<const T> y, Tenso
   check(x.shape(), y.shape(), range);
   check_backward(x.shape(), y.shape(), dy.shape(), dx ? dx.shape() : x.shape(), gradients);
   const Workspace::Kept kept{this, x.shape(), range.first, end_of(range)};
-  if (workspace.kept_ != kept) {
+  // Another network may have been assigned to this one since.
+  const Memory needed = pass_memory(x.shape(), workspace, true, range);
+  if (workspace.kept_ != kept || workspace.saved().size() < needed.saved ||
+      workspace.scratch().size() < needed.scratch) {
     fail<ArgumentError>(
         "call forward before every backward, of this network and batch and with this workspace: there was none, it did "
         "not come to its end, or what it saved has been written over");
@@ -193,7 +196,7 @@ MIEN_COLD Features Sequential<T>::setup(Features features, Setup& setup) {
   for (Node& n : nodes_) {
     setup.layer = outer.empty() ? n.name : outer + "." + n.name;
     n.full_name = setup.layer;
-    n.frozen = false;
+    n.frozen = n.frozen_statistics = false;
     n.stream = setup.streams++;
     n.first_parameter = setup.declarations.size() - base;
     features = n.layer.setup(features, setup);
@@ -539,13 +542,13 @@ MIEN_COLD void Sequential<T>::sync_frozen_layers(std::span<const Parameter<P>> o
   for (Node& n : nodes_) {
     auto rest = own.subspan(n.first_parameter, n.parameter_count);
     bool any = !rest.empty(), all = true;
-    n.frozen_statistics = false;
+    const auto branches = n.layer.branches();
+    n.frozen_statistics = false;  // of a combinator, it is that of the layers inside
     for (const Parameter<P>& p : rest) {
       all = all && p.frozen;
-      if (p.frozen && p.role == Role::statistic) n.frozen_statistics = true;
+      if (branches.empty() && p.frozen && p.role == Role::statistic) n.frozen_statistics = true;
     }
-    if (!n.layer.branches().empty()) n.frozen_statistics = false;  // that of the layers inside
-    for (auto& [branch, chain] : n.layer.branches()) {
+    for (const auto& [branch, chain] : branches) {
       chain->sync_frozen_layers(rest);
       rest = rest.subspan(chain->own_parameter_count());
       for (const Node& inner : chain->nodes_) all = all && inner.frozen;
