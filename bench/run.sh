@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Measures mien beside its peers and rewrites bench/RESULTS.md (AMX), or the file for what else the machine has.
+# Measures mien beside its peers, and rewrites the report of this kind of processor, bench/RESULTS-KIND.md, and the
+# overview of all kinds, bench/RESULTS.md.
 #
 #   bench/run.sh [--quick] [--output FILE] [PART...]
 #
@@ -38,7 +39,7 @@ if [ -n "$output" ]; then
 elif [ $quick -eq 1 ]; then
   output=build-bench/RESULTS-quick.md
 elif has amx_bf16; then
-  output=bench/RESULTS.md
+  output=bench/RESULTS-amx.md
 elif has avx512_bf16 && grep -q GenuineIntel /proc/cpuinfo; then # whose dot products are slow
   output=bench/RESULTS-avx512-bf16-intel.md
 elif has avx512_bf16; then
@@ -193,5 +194,10 @@ for part in "${parts[@]}"; do
   esac
   python3 bench/peers/report.py "$results" "$output" || failed report
 done
+reports=()
+for kind in amx avx512-bf16 avx512-bf16-intel avx512 avx2; do
+  [ ! -e bench/RESULTS-$kind.md ] || reports+=("bench/RESULTS-$kind.md")
+done
+python3 bench/peers/overview.py bench/RESULTS.md "${reports[@]}" || failed overview
 say "Results: $output"
 exit $status

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes bench/RESULTS.md from what bench/run.sh has measured.
+"""Writes the report of one kind of processor from what bench/run.sh has measured.
 
     report.py FOLDER OUTPUT
 
