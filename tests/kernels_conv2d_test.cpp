@@ -623,6 +623,13 @@ constexpr int shapes(int count) {
 #endif
 }
 
+/// Draws padding, and makes the image as large as a window then has to find.
+void draw_padding(Dice& dice, index_t least, index_t most, ConvGeometry& g) {
+  for (index_t* pad : {&g.pad_top, &g.pad_left, &g.pad_bottom, &g.pad_right}) *pad = dice(least, most);
+  g.height = std::max(g.height, g.dilation_h * (g.kernel_h - 1) + 1 - g.pad_top - g.pad_bottom);
+  g.width = std::max(g.width, g.dilation_w * (g.kernel_w - 1) + 1 - g.pad_left - g.pad_right);
+}
+
 }  // namespace
 
 TEST_CASE("Winograd's way agrees with the plain loops") {
@@ -685,10 +692,7 @@ void compare_small_images(Isa isa) {
     g.kernel_h = g.kernel_w = i % 5 == 0 ? 5 : 3;
     g.stride_h = g.stride_w = i % 4 == 1 ? 2 : 1;
     g.dilation_h = g.dilation_w = i % 8 == 3 ? 2 : 1;
-    for (index_t* pad : {&g.pad_top, &g.pad_left, &g.pad_bottom, &g.pad_right}) *pad = dice(1, 3);
-    const index_t least = g.dilation_h * (g.kernel_h - 1) + 1;
-    g.height = std::max(g.height, least - g.pad_top - g.pad_bottom);
-    g.width = std::max(g.width, least - g.pad_left - g.pad_right);
+    draw_padding(dice, 1, 3, g);
     const auto c = kernels::detail::forward_correlation(g);
     skipping += kernels::detail::skips_padding(c) && !kernels::detail::has_few_pixels(c) &&
                 !kernels::detail::WinogradPlan(c, kernels::detail::pick_blocks<float>(isa)).fits;
@@ -741,9 +745,7 @@ void compare_single_outputs(Isa isa) {
     g.dilation_w = dice(0, 3) == 0 ? 2 : 1;
     g.stride_h = g.stride_w = dice(0, 7) == 0 ? 2 : 1;
     (i % 2 == 0 ? g.channels : g.filters) = dice(0, 1) == 0 ? 32 : dice(1, 70);
-    for (index_t* pad : {&g.pad_top, &g.pad_left, &g.pad_bottom, &g.pad_right}) *pad = dice(0, 2);
-    g.height = std::max(g.height, g.dilation_h * (g.kernel_h - 1) + 1 - g.pad_top - g.pad_bottom);
-    g.width = std::max(g.width, g.dilation_w * (g.kernel_w - 1) + 1 - g.pad_left - g.pad_right);
+    draw_padding(dice, 0, 2, g);
     const auto& blocks = kernels::detail::pick_blocks<parameter_t<T>>(isa);
     taken += kernels::detail::SinglePlan<parameter_t<T>>(kernels::detail::forward_correlation(g), blocks).fits ||
              kernels::detail::SinglePlan<parameter_t<T>>(kernels::detail::backward_correlation(g), blocks).fits;

@@ -14,9 +14,10 @@ Written by `bench/run.sh`; not to be edited by hand. Each run replaces the repor
 every shape, absolute figures and what else is to be said, and then this overview of all of them. A report shows the code
 of its date; where a kind of processor has not been at hand since, it is older.
 
-A figure is a ratio, how much faster mien is than its peer, unless it has a unit. **Bold**: short of the goal. A star: the
-report has a reservation, such as other work on the machine or a peer without instructions for bfloat16. Empty: not
-measured.
+A figure is a ratio, how much faster mien is than its peer, unless it has a unit; where it is the geometric mean of many
+shapes, the smallest of them follows in parentheses. **Bold**: short of the goal. A star: with a reservation, as other
+programs took part of the machine, there were fewer than 15 turns, or the peer has no instructions for bfloat16 there.
+Empty: not measured.
 """
 MACHINE = ("processor", "instruction sets", "compiler", "peers", "date")
 
@@ -33,11 +34,30 @@ def rows_of(text, heading):
     return table[2:]
 
 
-def cell(reached, met):
+# Which goals are measured by which part, whose turns stand in the last section of a report. Memory takes three.
+PARTS = {"convolution fp32 with AVX2": "onednn_avx2.json", "convolution": "onednn.json", "cascade": "cascade.json",
+         "training step": "peers-training.json", "inference": "peers-inference.json",
+         "whole epoch": "peers-epoch.json", "augmentation": "peers-augmentation.json",
+         "Two threads": "peers-threads.json", "`-O2`": "peers-flags.json"}
+TURNS = 15
+
+
+def reservation(text, what, met):
+    """Whether the report has one; older ones do not say of each goal."""
+    part = next((part for start, part in PARTS.items() if what.startswith(start)), None)
+    turns = part and re.search(re.escape(part) + r" [^;]*turns: (\d+)", text)
+    beside = what.startswith("convolution bf16") or (what.startswith("training step") and "bf16" in what)
+    return (re.search(r"\b(but|of \d+ of|in \d+ turns)\b", met) or (turns and int(turns[1]) < TURNS) or
+            (beside and "avx512_bf16" not in text))
+
+
+def cell(text, what, reached, smallest, met):
     if reached == "not measured":
         return ""
-    star = "\\*" if re.search(r"\b(but|of \d+ of|in \d+ turns)\b", met) else ""
-    return ("**%s**" if met.startswith("**no**") else "%s") % reached + star
+    shown = ("**%s**" if met.startswith("**no**") else "%s") % reached
+    if smallest:
+        shown += " (%s)" % smallest.split()[0]
+    return shown + ("\\*" if reservation(text, what, met) else "")
 
 
 def overview(paths):
@@ -56,9 +76,9 @@ def overview(paths):
     tables = {path: rows_of(text, r"\n## Goals\n") for path, text in reports.items()}
     goals, reached = {}, {}
     for path in sorted(tables, key=lambda path: -len(tables[path])):
-        for what, goal, value, _, met in tables[path]:
-            goals.setdefault(what, goal)
-            reached[path, what] = cell(value, met)
+        for what, goal, value, smallest, met in tables[path]:
+            goals.setdefault(what, goal + (", for AMX" if what.startswith("convolution bf16") else ""))
+            reached[path, what] = cell(reports[path], what, value, smallest, met)
     for what, goal in goals.items():
         cells = [reached.get((path, what), "") for path in paths]
         if any(cells):

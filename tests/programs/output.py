@@ -165,14 +165,17 @@ results.check("folder, PNG and both CSV forms give the same weights", all(w == w
 
 # A run that is over is resumed: the files are made again of the weights as they were trained.
 once, again = work + "/once", work + "/again"
-for out_of, more in ((once, ["--storage", "fp32"]), (again, ["--storage", "bf16"]), (again, ["--resume", "--storage", "bf16"]),
-                     (again, ["--resume", "--storage", "fp32"])):
-    last = read(again + "/model.safetensors") if "--resume" in more else None
-    must(run("train_fer", "--data", work + "/folder", "--model", "tiny", "--batch", 14, "--epochs", 2, "--out", out_of, *more))
-    if "bf16" in more and last:
-        results.check("resumed when it was over: the same model", read(again + "/model.safetensors") == last)
+
+
+def train(out, *more):
+    must(run("train_fer", "--data", work + "/folder", "--model", "tiny", "--batch", 14, "--epochs", 2, "--out", out, *more))
+    return read(out + "/model.safetensors")
+
+
+finished = train(again, "--storage", "bf16")
+results.check("resumed when it was over: the same model", train(again, "--resume", "--storage", "bf16") == finished)
 results.check("resumed when it was over, other storage: the model of a run with that storage",
-              read(once + "/model.safetensors") == read(again + "/model.safetensors"))
+              train(again, "--resume", "--storage", "fp32") == train(once, "--storage", "fp32"))
 
 # Personalize ---------------------------------------------------------------------------------------------------------
 for head, margin, limit in (("linear", 0.05, 16000), ("full", 0, 16000)):
