@@ -93,14 +93,14 @@ int run(const Settings& s) {
     // One picture that cannot be read does not stop the rest.
     try {
       found = search(s, file, detector, options, list);
-    } catch (const FormatError& error) {
-      broken.push_back(file + ": " + error.what());
-      continue;
+      if (!drawings.empty()) photo::write_png(drawings[i], fer::draw_faces(std::move(found.first), found.second, 0));
     } catch (const FileError& error) {
       broken.push_back(error.what());
-      continue;
+    } catch (const Error& error) {
+      broken.push_back(file + ": " + error.what());
+    } catch (const std::bad_alloc&) {
+      broken.push_back(file + ": out of memory");
     }
-    if (!drawings.empty()) photo::write_png(drawings[i], fer::draw_faces(std::move(found.first), found.second, 0));
   }
   if (s.json) fer::print_json(Json::object({{"images", std::move(list)}}));
   std::fflush(stdout);

@@ -8,6 +8,7 @@
 
 #include "cascade/detector.hpp"
 #include "fer/detection.hpp"
+#include "fer/pictures.hpp"
 #include "fer/program.hpp"
 #include "mien/data/resize.hpp"
 #include "mien/io/atomic_file.hpp"
@@ -153,6 +154,10 @@ Image draw_scan(const cascade::Cascade& cascade, const Image& gray, cascade::Opt
 }
 
 int run(const Settings& s) {
+  if (s.features.empty() && s.scan.empty()) fail<ArgumentError>("nothing to draw: --features or --scan names a PNG");
+  for (const std::string& out : {s.features, s.scan}) {
+    if (!out.empty()) fer::check_drawing(out, s.image);
+  }
   const cascade::Cascade cascade = s.detection.load();
   const Threads threads(1);
   const cascade::Options options = s.detection.for_detector(threads);

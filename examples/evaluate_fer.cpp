@@ -10,14 +10,17 @@ int main(int argc, char** argv) {
   std::string data_path, split_name = "PublicTest", model_path, personal;
   bool ten_crop = false;
   index_t max_bad = 0;
-  app.add_option("--data", data_path, "Folder of class folders, fer2013.csv or icml_face_data.csv")
+  app.add_option("--data", data_path,
+                 "Folder of class folders, fer2013.csv or icml_face_data.csv; with its Training part, which tells what "
+                 "stands in both")
       ->required()
       ->check(fer::not_empty());
   app.add_option("--split", split_name, "Training, PublicTest or PrivateTest");
   app.add_option("--model", model_path, "Model file written by train_fer")->required()->check(fer::not_empty());
   app.add_option("--personal", personal, "Delta written by personalize, over that model")->check(fer::not_empty());
   app.add_flag("--ten-crop", ten_crop, "Average over four corners and the centre, each also mirrored");
-  app.add_option("--max-bad", max_bad, "Leave out up to this many damaged pictures")->check(CLI::NonNegativeNumber);
+  app.add_option("--max-bad", max_bad, "Leave out up to this many damaged pictures or rows (also those of other splits)")
+      ->check(CLI::NonNegativeNumber);
 
   return fer::run_program(app, argc, argv, [&] {
     const auto split = fer::split_of(split_name);

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <filesystem>
 #include <optional>
+#include <system_error>
 
 #include "fer/personal_head.hpp"
 #include "fer/persons.hpp"
@@ -134,6 +135,19 @@ int personalize(const Settings& s) {
   fer::PersonsReport found;
   const std::vector<fer::Person> persons =
       fer::read_persons(s.faces, boxes ? &*boxes : nullptr, p.margin, s.shots, threads, found);
+  for (const fer::Person& person : persons) {
+    const std::string path = delta_path(s.out, person.name, persons.size() > 1);
+    for (const std::string* input : {&s.model, &s.boxes, &s.general_data}) {
+      std::error_code error;
+      if (!input->empty() && std::filesystem::equivalent(path, *input, error)) {
+        fail<ArgumentError>("--out would write over '" + *input + "': name another file for the delta");
+      }
+    }
+  }
+  for (const std::string& warning : found.warnings) std::fprintf(stderr, "warning: %s\n", warning.c_str());
+  if (!s.personal.empty()) {
+    std::fprintf(stderr, "warning: pictures that %s was made of may be among those held out\n", s.personal.c_str());
+  }
   if (found.without_box > 0) {
     std::fprintf(stderr, "warning: %td of %td pictures have no box in %s and are used whole\n", found.without_box,
                  found.pictures, s.boxes.c_str());
@@ -178,7 +192,9 @@ int personalize(const Settings& s) {
     const FeatureSet held = features_of(net, layers, person.held_out, p, workspace);
     const Evaluation own_before = evaluate_features(general, layers, held, workspace);
     if (person.adapt.size() == 0) {
-      std::fprintf(stderr, "warning: %s has one take per class, all held out: nothing to adapt on\n",
+      std::fprintf(stderr,
+                   "warning: %s has one take per class, all held out: nothing to adapt on (a take is what stands in "
+                   "front of -<number> in a file's name)\n",
                    person.name.c_str());
     } else if (linear) {
       set_head(net, fer::personalize_head(head_of(net), adapt.features, adapt.labels, bank,
@@ -272,10 +288,17 @@ int main(int argc, char** argv) {
       ->check(CLI::NonNegativeNumber);
   app.add_option("--head", s.head, "linear: anchored softmax regression; full: all dense layers by Adam")
       ->check(CLI::IsMember({"linear", "full"}));
-  app.add_option("--keep", s.keep, "linear: how strongly general answers are kept; 0 not at all, 1 as measured best")
-      ->check(fer::number_in(0, 100, "from 0 to 100"));
-  app.add_option("--general-data", s.general_data, "FER2013, to measure what is forgotten")->check(fer::not_empty());
-  app.add_option("--max-bad", s.max_bad, "Leave out up to this many damaged pictures of it")
-      ->check(CLI::NonNegativeNumber);
-  return fer::run_program(app, argc, argv, [&] { return personalize(s); });
+  auto* keep =
+      app.add_option("--keep", s.keep, "linear: how strongly general answers are kept; 0 not at all, 1 as measured best")
+          ->check(fer::number_in(0, 100, "from 0 to 100"));
+  auto* general = app.add_option("--general-data", s.general_data, "FER2013, to measure what is forgotten")
+                      ->check(fer::not_empty());
+  app.add_option("--max-bad", s.max_bad,
+                 "Leave out up to this many damaged pictures of it (of a CSV file also those of other splits)")
+      ->check(CLI::NonNegativeNumber)
+      ->needs(general);
+  return fer::run_program(app, argc, argv, [&] {
+    if (keep->count() > 0 && s.head != "linear") fail<ArgumentError>("--keep goes with --head linear");
+    return personalize(s);
+  });
 }

@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -60,7 +61,8 @@ struct Face {
 /// What became of one picture.
 struct Reading {
   bool done = false;
-  std::string error;  // why it could not be read
+  std::string error;          // why it could not be read
+  std::string drawing_error;  // why its drawing could not be written
   index_t width = 0, height = 0;
   std::vector<Face> faces;
   double milliseconds = 0;
@@ -91,6 +93,7 @@ class Printer {
     } else {
       print_lines(file, r);
     }
+    if (!r.drawing_error.empty()) broken_.emplace_back(file, "its drawing: " + r.drawing_error);
   }
 
   /// What is left to say. Returns the exit status.
@@ -185,6 +188,7 @@ struct Tools {
   std::optional<cascade::Cascade> cascade;
   cascade::Options search;
   std::map<std::string, std::vector<PixelBox>> boxes;
+  std::multiset<std::string> file_names;  // of all pictures, where boxes are given
 };
 
 /// What one picture at a time needs: a lane of the road.
@@ -197,10 +201,14 @@ struct Lane {
   Workspace workspace;
 };
 
-/// The boxes given for a picture: under its path, its path below the folder named, or its file's own name.
+std::string file_name(const fer::Picture& picture) { return std::filesystem::path(picture.path).filename().string(); }
+
+/// The boxes given for a picture: under its path, its path below the folder named, or its file's own name, unless
+/// another picture has the same one.
 const std::vector<PixelBox>* boxes_of(const Tools& tools, const fer::Picture& picture) {
-  const std::string file = std::filesystem::path(picture.path).filename().string();
-  for (const std::string& key : {picture.path, picture.name, file}) {
+  std::vector<std::string> keys = {picture.path, picture.name};
+  if (tools.file_names.count(file_name(picture)) < 2) keys.push_back(file_name(picture));
+  for (const std::string& key : keys) {
     const auto found = tools.boxes.find(key);
     if (found != tools.boxes.end()) return &found->second;
   }
@@ -228,7 +236,13 @@ Image read_picture(const Settings& s, const Tools& tools, const fer::Picture& pi
       r.faces.push_back({{one.box.x, one.box.y, one.box.width, one.box.height}, one, {}});
     }
   } else if (const auto* boxes = boxes_of(tools, picture)) {
-    for (const PixelBox& box : *boxes) r.faces.push_back({box, std::nullopt, {}});
+    for (const PixelBox& box : *boxes) {
+      if (box.x >= image.width || box.y >= image.height || box.x + box.width <= 0 || box.y + box.height <= 0) {
+        fail<FormatError>("its box at " + std::to_string(box.x) + ", " + std::to_string(box.y) +
+                          " lies outside of it: boxes are of the picture as it is seen, turned upright");
+      }
+      r.faces.push_back({box, std::nullopt, {}});
+    }
   }
   // The network's gray may be weighed otherwise than the cascade's.
   if (!usual_gray) turned_gray = fer::gray_for(p, image);
@@ -250,13 +264,14 @@ Image read_picture(const Settings& s, const Tools& tools, const fer::Picture& pi
 int run(const Settings& s) {
   const std::vector<fer::Picture> pictures = fer::list_pictures(s.pictures);
   const Threads threads(s.threads);
-  Tools tools{fer::load_expression_model(s.model.empty() ? default_model() : s.model), {}, {}, {}};
+  Tools tools{fer::load_expression_model(s.model.empty() ? default_model() : s.model), {}, {}, {}, {}};
   if (!s.personal.empty()) load_delta(tools.model.network, s.personal);
   tools.search = s.detection.for_detector(threads);
   if (s.boxes.empty()) {
     tools.cascade = s.detection.load();
   } else {
     tools.boxes = fer::read_box_lists(s.boxes);
+    for (const fer::Picture& picture : pictures) tools.file_names.insert(file_name(picture));
     std::size_t missing = 0;
     for (const fer::Picture& picture : pictures) missing += boxes_of(tools, picture) == nullptr;
     if (missing > 0) {
@@ -301,7 +316,13 @@ int run(const Settings& s) {
     if (!drawings.empty() && r.error.empty()) {
       std::vector<fer::DrawnFace> faces;
       for (const Face& face : r.faces) faces.push_back({face.box, face.probabilities});
-      photo::write_png(drawings[index], fer::draw_faces(std::move(image), std::move(faces), s.draw_side));
+      try {
+        photo::write_png(drawings[index], fer::draw_faces(std::move(image), std::move(faces), s.draw_side));
+      } catch (const Error& error) {
+        r.drawing_error = error.what();
+      } catch (const std::bad_alloc&) {
+        r.drawing_error = "out of memory";
+      }
     }
     r.done = true;
     const std::lock_guard lock(mutex);
@@ -336,12 +357,13 @@ int main(int argc, char** argv) {
   app.add_option("--threads", s.threads, "Number of threads; 0 is one per core")->check(CLI::Range(0, 1024));
   CLI::Option* json = app.add_flag("--json", s.json, "Print one JSON object");
   app.add_flag("--csv", s.csv, "Print one line of CSV per face")->excludes(json);
-  app.add_option("--draw", s.draw,
-                 "Write the picture with boxes, labels and probabilities to this PNG; of several pictures, into this "
-                 "folder")
-      ->check(fer::not_empty());
+  CLI::Option* draw = app.add_option("--draw", s.draw,
+                                     "Write the picture with boxes, labels and probabilities to this PNG; of several "
+                                     "pictures, into this folder")
+                          ->check(fer::not_empty());
   app.add_option("--draw-side", s.draw_side, "Longest side of a drawn picture; 0: that of the photograph")
       ->capture_default_str()
-      ->check(CLI::Range(0, 1 << 20));
+      ->check(CLI::Range(0, 1 << 20))
+      ->needs(draw);
   return fer::run_program(app, argc, argv, [&] { return run(s); });
 }

@@ -14,6 +14,17 @@ for path in FER2013 FACES PHOTO; do # relative to where this was called
   [ -z "${!path:-}" ] || export "$path=$(realpath -m -- "${!path}")"
 done
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+result=out/synthetic
+[ -z "${FER2013:-}" ] || result=out/fer2013
+for path in FER2013 FACES PHOTO; do
+  for folder in out/drawn "$result"; do
+    case "${!path:-}/" in "$(pwd -P)/$folder"/*)
+      echo "$path=${!path} lies in $folder, which is made anew each time: move it" >&2
+      exit 2
+      ;;
+    esac
+  done
+done
 . third_party/install.sh
 need_build_tools
 cascade=/usr/share/opencv4/haarcascades/haarcascade_frontalface_default.xml
@@ -33,11 +44,13 @@ mkdir -p out
 rm -rf out/drawn
 "$bin/train_fer" --export-synthetic out/drawn
 if [ -n "${FER2013:-}" ]; then
-  data=$FER2013 result=out/fer2013
-  training=(--data "$data" --model "${MODEL:-atulapra}" --epochs "${EPOCHS:-3}" --learning-rate 1e-3)
+  data=$FER2013
+  training=(--data "$data" --model "${MODEL:-atulapra}" --epochs "${EPOCHS:-3}")
+  # Three epochs at its published rate, a tenth of this, would show little.
+  [ -n "${MODEL:-}" ] || training+=(--learning-rate 1e-3)
   say "Training on FER2013"
 else
-  data=out/drawn/fer result=out/synthetic
+  data=out/drawn/fer
   training=()
   say "Training on drawn faces (set FER2013=PATH for real ones)"
 fi

@@ -138,9 +138,15 @@ int train(const Settings& s) {
   // must not be rounded twice.
   const std::string model_path = s.out + "/model.safetensors", trained = s.out + "/trained.safetensors",
                     checkpoint = s.out + "/checkpoint.safetensors";
-  if (!s.resume && std::filesystem::exists(checkpoint)) {
+  const bool has_checkpoint = std::filesystem::exists(checkpoint);
+  if (!s.resume && has_checkpoint) {
     fail<ArgumentError>("'" + checkpoint +
                         "' is already there: add --resume to go on with it, or choose another --out");
+  }
+  // A run that is over, whose checkpoint was taken away; one that was stopped in its first epoch may have the second.
+  for (const std::string* old : {&model_path, &trained}) {
+    if (has_checkpoint || (s.resume && old == &trained) || !std::filesystem::exists(*old)) continue;
+    fail<ArgumentError>("'" + *old + "' is already there, and no checkpoint to go on with: choose another --out");
   }
 
   Data data = load_data(s, threads);
@@ -263,7 +269,7 @@ int main(int argc, char** argv) {
   Settings s;
   s.common.add_to(app);
   const std::vector<std::string> names(fer::network_names.begin(), fer::network_names.end());
-  app.add_option("--data", s.data, "Folder of class folders, fer2013.csv or icml_face_data.csv")
+  auto* data = app.add_option("--data", s.data, "Folder of class folders, fer2013.csv or icml_face_data.csv")
       ->check(fer::not_empty());
   app.add_option("--model", s.model,
                  "Network; unless told otherwise it is trained as published (default: mien-s, or "
@@ -275,7 +281,8 @@ int main(int argc, char** argv) {
   auto* rate = app.add_option("--learning-rate", s.learning_rate, "Highest learning rate")
                    ->check(fer::number_in(1e-30, 1e30, "from 1e-30 to 1e30"));
   app.add_option("--schedule", s.schedule,
-                 "constant, step:EVERY,FACTOR, cosine:warmup=N, one_cycle or plateau; lengths in epochs");
+                 "constant, step:EVERY,FACTOR, cosine:warmup=N, one_cycle or plateau; lengths in epochs")
+      ->check(fer::not_empty());
   app.add_option("--precision", s.precision,
                  "fp32, or bf16: bfloat16 activations, float parameters (default: the recipe's)")
       ->check(CLI::IsMember({"fp32", "bf16"}));
@@ -285,11 +292,13 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"none", "light", "strong"}));
   app.add_option("--mixup", s.mixup, "Mix faces and labels in pairs, in shares from Beta(A, A); 0: not (default)")
       ->check(fer::number_in(0, 1000, "from 0 to 1000"));
-  app.add_option("--teacher", s.teachers,
-                 "Model file to learn from beside the labels; of several, from the mean of their answers")
-      ->check(fer::not_empty());
+  auto* teacher =
+      app.add_option("--teacher", s.teachers,
+                     "Model file to learn from beside the labels; of several, from the mean of their answers")
+          ->check(fer::not_empty());
   app.add_option("--teacher-weight", s.teacher_weight, "Share of the teachers' answers in what is learnt")
-      ->check(fer::number_in(0, 1, "from 0 to 1"));
+      ->check(fer::number_in(0, 1, "from 0 to 1"))
+      ->needs(teacher);
   app.add_option(
          "--out", s.out,
          "Folder for model.safetensors and report.html, and while it trains trained.safetensors (the model so far, in "
@@ -301,8 +310,11 @@ int main(int argc, char** argv) {
   app.add_flag("--ten-crop", s.ten_crop, "Also report the accuracy averaged over ten crops");
   app.add_option("--max-bad", s.max_bad,
                  "Leave out up to this many damaged pictures or rows (of a CSV file also those of PrivateTest)")
-      ->check(CLI::NonNegativeNumber);
-  app.add_option("--persons", s.persons, "Number of synthetic persons to train on")->check(CLI::Range(1, 100000));
+      ->check(CLI::NonNegativeNumber)
+      ->needs(data);
+  app.add_option("--persons", s.persons, "Number of synthetic persons to train on, without --data (default: 600)")
+      ->check(CLI::Range(1, 100000))
+      ->excludes(data);
   app.add_option("--export-synthetic", s.export_synthetic,
                  "Write drawn faces to this folder instead of training: fer/ like FER2013, persons/ for personalize")
       ->check(fer::not_empty());

@@ -161,6 +161,23 @@ TEST_CASE("persons: boxes cut the face out") {
   for (int x = 0; x < 48; ++x) CHECK(other.image(0)[static_cast<std::size_t>(x)] == 32 + x);
 }
 
+TEST_CASE("persons: of several boxes the largest, under a path below the folder or with it in front") {
+  const Folder folder;
+  folder.picture("happy/a.pgm", 200, 100);
+  folder.picture("happy/b.pgm", 200, 100);
+  folder.picture("sad/a.pgm", 200, 100);
+  folder.picture("sad/b.pgm", 200, 100);
+  folder.write("boxes.csv", "file,x,y,w,h\nhappy/a.pgm,0,0,20,20\nhappy/a.pgm,40,10.0,48,48.00\nhappy/a.pgm,1,1,9,9\n" +
+                                folder.path() + "/sad/a.pgm,44,10,48,48\n");
+  const auto boxes = read_boxes(folder.path() + "/boxes.csv");
+  PersonsReport report;
+  const auto persons = read_persons(folder.path(), &boxes, 0, 0, Threads(1), report);
+  CHECK(report.without_box == 2);
+  REQUIRE(persons[0].adapt.size() == 2);  // happy/a, sad/a
+  CHECK(persons[0].adapt.image(0)[0] == 40);
+  CHECK(persons[0].adapt.image(1)[0] == 44);
+}
+
 TEST_CASE("persons: boxes that make no sense are refused with file and line") {
   const Folder folder;
   const auto refusal = [&](const std::string& content) {

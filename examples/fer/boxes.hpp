@@ -91,7 +91,10 @@ inline std::map<std::string, std::vector<PixelBox>> read_box_lists(const std::st
       empty += f.empty();
       if (f.empty()) continue;
       const auto [stop, error] = std::from_chars(f.data(), f.data() + f.size(), numbers[k - 1]);
-      if (error != std::errc() || stop != f.data() + f.size()) refuse(": '" + f + "' is no whole number");
+      // "103.0" too, as programs write that have no empty cells among whole numbers.
+      const std::string_view rest(stop, static_cast<std::size_t>(f.data() + f.size() - stop));
+      const bool whole = rest.empty() || (rest[0] == '.' && rest.find_first_not_of('0', 1) == std::string_view::npos);
+      if (error != std::errc() || !whole) refuse(": '" + f + "' is no whole number");
     }
     std::vector<PixelBox>& list = boxes[fields[columns[0]]];
     if (empty == 4) continue;
@@ -107,11 +110,13 @@ inline std::map<std::string, std::vector<PixelBox>> read_box_lists(const std::st
   return boxes;
 }
 
-/// One box by file: of several the last.
+/// One box by file: of several the largest, the face that most likely was meant.
 inline std::map<std::string, PixelBox> read_boxes(const std::string& path) {
   std::map<std::string, PixelBox> boxes;
   for (const auto& [file, list] : read_box_lists(path)) {
-    if (!list.empty()) boxes[file] = list.back();
+    const auto area = [](const PixelBox& box) { return box.width * box.height; };
+    const auto smaller = [&](const PixelBox& a, const PixelBox& b) { return area(a) < area(b); };
+    if (!list.empty()) boxes[file] = *std::max_element(list.begin(), list.end(), smaller);
   }
   return boxes;
 }

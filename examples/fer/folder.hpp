@@ -31,6 +31,28 @@ inline bool has_picture_ending(std::string_view name) {
   return ending == ".jpg" || ending == ".jpeg" || ending == ".png" || ending == ".pgm" || ending == ".ppm";
 }
 
+/// Files whose names end like pictures of kinds that are not read: so that they are not passed over in silence.
+struct OtherPictures {
+  std::size_t count = 0;
+  std::string first;
+
+  void add(const FoundFile& file) {
+    const std::size_t dot = file.name.rfind('.');
+    if (dot == std::string::npos) return;
+    const std::string ending = detail::lower(file.name.substr(dot));
+    for (const char* one : {".heic", ".heif", ".avif", ".webp", ".bmp", ".gif", ".tif", ".tiff"}) {
+      if (ending == one && count++ == 0) first = file.path;
+    }
+  }
+
+  /// What to say of them behind the folder's name; empty where there are none.
+  std::string text() const {
+    if (count == 0) return "";
+    return ": " + std::to_string(count) + " files like '" + first +
+           "' are left out, as their kind is not read; make JPEG or PNG of them";
+  }
+};
+
 namespace detail {
 
 inline void list_below(const std::filesystem::path& folder, std::vector<std::string>& inside,

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -39,12 +40,14 @@ inline std::string take_of(const std::string& file) {
 struct PersonsReport {
   index_t pictures = 0;
   index_t without_box = 0;  ///< used whole, as no box was given for them
+  std::vector<std::string> warnings;
 };
 
-/// Reads DIR/<class>/<take>-<n>.jpg|png|pgm of one person, or DIR/<person>/<class>/... of several. Per class the last
-/// third of the takes in name order, rounded up, is held out; of the others the first `shots` pictures are to adapt on
-/// (all of them if 0). Pictures are turned upright, cropped by `boxes` (keys are paths below DIR), enlarged by `margin`
-/// of their side on every side, and brought to 48x48. Throws FileError and FormatError naming the picture.
+/// Reads DIR/<class>/<take>-<n>.jpg|png|pgm of one person, or DIR/<person>/<class>/... of several; of more folders in
+/// between, all together are the person. Per class the last third of the takes in name order, rounded up, is held out;
+/// of the others the first `shots` pictures are to adapt on (all of them if 0). Pictures are turned upright, cropped by
+/// `boxes` (keys are paths below DIR, or with DIR in front), enlarged by `margin` of their side on every side, and
+/// brought to 48x48. Throws FileError and FormatError naming the picture.
 inline std::vector<Person> read_persons(const std::string& folder, const std::map<std::string, PixelBox>* boxes,
                                         float margin, index_t shots, const Threads& threads, PersonsReport& report) {
   struct Picture {
@@ -54,12 +57,24 @@ inline std::vector<Person> read_persons(const std::string& folder, const std::ma
   };
   const std::vector<FoundFile> files = list_files(folder);
   std::vector<Picture> pictures;
+  OtherPictures others;
+  std::vector<const FoundFile*> elsewhere;
   for (const FoundFile& file : files) {
-    if (!has_picture_ending(file.name) || file.folders.empty()) continue;
-    const auto label = class_of(file.folders.back());
-    if (!label) continue;
-    const std::string person = file.folders.size() > 1 ? file.folders[file.folders.size() - 2] : "";
+    others.add(file);
+    if (!has_picture_ending(file.name)) continue;
+    const auto label = file.folders.empty() ? std::nullopt : class_of(file.folders.back());
+    if (!label) {
+      elsewhere.push_back(&file);
+      continue;
+    }
+    std::string person;
+    for (std::size_t i = 0; i + 1 < file.folders.size(); ++i) person += (i > 0 ? "-" : "") + file.folders[i];
     pictures.push_back({&file, person, take_of(file.name), *label});
+  }
+  if (others.count > 0) report.warnings.push_back("'" + folder + "'" + others.text());
+  if (!elsewhere.empty()) {
+    report.warnings.push_back("'" + folder + "': " + std::to_string(elsewhere.size()) + " pictures like '" +
+                              elsewhere[0]->path + "' are left out, as their folder is not named like an expression");
   }
   if (pictures.empty()) {
     fail<FormatError>("'" + folder + "' has no pictures in folders named like the expressions (" +
@@ -93,7 +108,8 @@ inline std::vector<Person> read_persons(const std::string& folder, const std::ma
     if (boxes != nullptr) {
       std::string key;
       for (const std::string& f : p.file->folders) key += f + "/";
-      const auto found = boxes->find(key + p.file->name);
+      auto found = boxes->find(key + p.file->name);
+      if (found == boxes->end()) found = boxes->find(p.file->path);
       if (found == boxes->end()) {
         whole[static_cast<std::size_t>(i)] = 1;
       } else {
@@ -110,6 +126,7 @@ inline std::vector<Person> read_persons(const std::string& folder, const std::ma
   const auto is_person = [](const Picture& p) { return p.person == "person"; };
   const std::string nameless = std::any_of(pictures.begin(), pictures.end(), is_person) ? "person-2" : "person";
   std::vector<Person> persons;
+  std::vector<std::string> single_takes;
   for (std::size_t i = 0; i < pictures.size();) {
     std::size_t person_end = i;
     std::vector<index_t> adapt, held_out;
@@ -122,6 +139,10 @@ inline std::vector<Person> read_persons(const std::string& folder, const std::ma
         if (takes.empty() || takes.back() != pictures[end].take) takes.push_back(pictures[end].take);
       }
       const std::size_t kept = takes.size() - (takes.size() + 2) / 3;
+      if (kept == 0 && end - person_end > 1) {
+        single_takes.push_back("the " + std::to_string(end - person_end) + " pictures like '" +
+                               pictures[person_end].file->path + "'");
+      }
       index_t taken = 0;
       for (std::size_t k = person_end; k < end; ++k) {
         const bool held = kept == 0 || pictures[k].take > takes[kept - 1];
@@ -138,6 +159,13 @@ inline std::vector<Person> read_persons(const std::string& folder, const std::ma
                        fer::select(all, std::span<const index_t>(adapt)),
                        fer::select(all, std::span<const index_t>(held_out))});
     i = person_end;
+  }
+  if (!single_takes.empty()) {
+    const std::string more =
+        single_takes.size() > 1 ? ", and those of " + std::to_string(single_takes.size() - 1) + " classes more," : "";
+    report.warnings.push_back(single_takes[0] + more +
+                              " are one take, so all held out and none adapted on; a take is what stands in front of "
+                              "-<number> in a file's name");
   }
   return persons;
 }

@@ -4,8 +4,10 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <set>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <vector>
 
@@ -23,7 +25,8 @@ struct Picture {
 };
 
 /// Files as they are, whether they exist or not, and of folders all that end like a picture, also further below, in the
-/// order of their names. Throws FormatError for a folder without pictures, FileError for one that cannot be listed.
+/// order of their names; a warning on standard error counts pictures of kinds that are not read. Throws FormatError for a
+/// folder without pictures, FileError for one that cannot be listed.
 inline std::vector<Picture> list_pictures(const std::vector<std::string>& arguments) {
   std::vector<Picture> pictures;
   for (const std::string& argument : arguments) {
@@ -33,27 +36,54 @@ inline std::vector<Picture> list_pictures(const std::vector<std::string>& argume
       continue;
     }
     const std::size_t before = pictures.size();
+    OtherPictures others;
     for (const FoundFile& file : list_files(argument)) {
+      others.add(file);
       if (!has_picture_ending(file.name)) continue;
       std::string name;
       for (const std::string& folder : file.folders) name += folder + "/";
       pictures.push_back({file.path, name + file.name});
     }
     if (pictures.size() == before) {
-      fail<FormatError>("'" + argument + "' has no pictures (.jpg, .jpeg, .png, .pgm, .ppm)");
+      fail<FormatError>("'" + argument + "' has no pictures (.jpg, .jpeg, .png, .pgm, .ppm)" + others.text());
     }
+    if (others.count > 0) std::fprintf(stderr, "warning: '%s'%s\n", argument.c_str(), others.text().c_str());
   }
   return pictures;
 }
 
+/// Throws ArgumentError where writing a drawing to `out` would destroy a photograph: `picture` itself, or a file that is
+/// no PNG, as where a list of photographs follows --draw; FileError where its folder is not there.
+inline void check_drawing(const std::string& out, const std::string& picture) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const fs::path folder = fs::path(out).parent_path();
+  if (!folder.empty() && !fs::is_directory(folder, error)) {
+    fail<FileError>("cannot write '" + out + "': there is no folder '" + folder.string() + "'");
+  }
+  if (fs::equivalent(out, picture, error)) {
+    fail<ArgumentError>("'" + out + "' is the photograph itself: name another file for its drawing");
+  }
+  if (!fs::is_regular_file(out, error) || fs::file_size(out, error) == 0) return;
+  constexpr std::string_view png = "\x89PNG\r\n\x1A\n";
+  std::string start(png.size(), '\0');
+  std::ifstream file(out, std::ios::binary);
+  if (!file.read(start.data(), static_cast<std::streamsize>(start.size())) || start != png) {
+    fail<ArgumentError>("'" + out + "' is there and is no drawing (a PNG): name another file");
+  }
+}
+
 /// Where the drawing of each picture goes: `out` itself for a single file, else NAME.png below the folder `out`, which
 /// is made, as are those below it. No two share a name, and none is one of the pictures. Throws FileError where a
-/// folder cannot be made.
+/// folder cannot be made, ArgumentError as check_drawing().
 inline std::vector<std::string> drawing_paths(const std::string& out, const std::vector<Picture>& pictures,
                                               bool single_file) {
   namespace fs = std::filesystem;
   std::error_code error;
-  if (single_file && !fs::is_directory(out, error)) return {out};
+  if (single_file && !fs::is_directory(out, error)) {
+    check_drawing(out, pictures[0].path);
+    return {out};
+  }
   std::vector<std::string> paths;
   std::set<std::string> taken;
   std::set<fs::path> originals;

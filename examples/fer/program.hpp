@@ -19,12 +19,14 @@
 
 namespace mien::fer {
 
-/// Checks a seed: CLI11 would take -1, and what is too large, for the largest number.
+/// Checks a seed, and takes zeros off its front: CLI11 would take -1, and what is too large, for the largest number, and
+/// 010 for eight.
 inline CLI::Validator whole_number() {
   return {[](std::string& text) {
             std::uint64_t value = 0;
             const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
             const bool whole = error == std::errc() && end == text.data() + text.size();
+            if (whole) text = std::to_string(value);
             return whole ? std::string() : "'" + text + "' is no whole number from 0 to 18446744073709551615";
           },
           "", "whole number"};
@@ -39,15 +41,14 @@ struct CommonOptions {
   void add_to(CLI::App& app) {
     app.add_option("--threads", threads, "Number of threads; 0 is one per core")->check(CLI::Range(0, 1024));
     app.add_option("--seed", seed, "Seed of all random numbers; the same seed gives the same bits")
-        ->check(whole_number());
+        ->transform(whole_number());
     app.add_flag("--json", json, "Print one JSON object as the last line of standard output");
   }
 };
 
-/// Checks a path option: an empty one (a variable that is not set) must not pass for one that is not given.
+/// Checks a path or another text: an empty one (a variable that is not set) must not pass for one that is not given.
 inline CLI::Validator not_empty() {
-  return {[](std::string& text) { return text.empty() ? std::string("the path is empty") : std::string(); }, "",
-          "not empty"};
+  return {[](std::string& text) { return text.empty() ? std::string("it is empty") : std::string(); }, "", "not empty"};
 }
 
 /// Checks that a number lies in [low, high]; unlike CLI11's own checks this refuses nan.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "fer/face_crop.hpp"
@@ -11,7 +12,7 @@
 namespace mien::fer {
 
 /// Probabilities (n, 7) of faces as one answers a request: no thread is started, one network serves any number of
-/// threads, each with its workspace. The same values as predict() gives.
+/// threads, each with its workspace. The same values as predict() gives, and NumericError where they are not finite.
 inline std::vector<float> read_expressions(const Sequential<float>& net, const FaceImages& faces,
                                            const Preprocessing& p, bool ten_crop, Workspace& workspace) {
   std::vector<float> mean(static_cast<std::size_t>(faces.size() * class_count), 0.0f);
@@ -29,6 +30,9 @@ inline std::vector<float> read_expressions(const Sequential<float>& net, const F
                   x.span().subspan(static_cast<std::size_t>(i * values), static_cast<std::size_t>(values)));
       }
       net.infer(x.view(), y.view(), workspace);
+      if (!std::all_of(y.begin(), y.end(), [](float value) { return std::isfinite(value); })) {
+        fail<NumericError>("the network's answers are not finite: is its file, or the delta's, damaged?");
+      }
       softmax(TensorView<const float>(y.view()), y.view());
       for (index_t i = 0; i < y.size(); ++i) mean[static_cast<std::size_t>(first * class_count + i)] += weight * y[i];
     }

@@ -152,6 +152,18 @@ def option_cases():
     bad("no --data", "evaluate_fer", "--model", model, words=["--data"])
     for wrong in (["--shots", "-1"], ["--head", "none"], ["--keep", "-1"], ["--keep", "nan"]):
         bad(" ".join(wrong), "personalize", *adapt_with(person, *wrong), words=[wrong[0]])
+    bad("--keep with the full head", "personalize", *adapt_with(person, "--head", "full", "--keep", "2"), words=["--keep"])
+    bad("--max-bad without data", "personalize", *adapt_with(person, "--max-bad", "2"), words=["--general-data"])
+    bad("--teacher-weight without a teacher", "train_fer", "--data", good_csv, *small, "--out", fresh(), "--teacher-weight",
+        "0.5", words=["--teacher"])
+    bad("--persons with data", "train_fer", "--data", good_csv, *small, "--out", fresh(), "--persons", "5",
+        words=["--persons"])
+    bad("--schedule ''", "train_fer", "--data", good_csv, *small, "--out", fresh(), "--schedule", "", words=["--schedule"])
+    # A seed with a zero in front is what it looks like: no octal number.
+    seeds = [fresh(), fresh()]
+    for seed, out in zip(("10", "010"), seeds):
+        must(run("train_fer", "--data", good_csv, *small, "--out", out, "--seed", seed))
+    results.check("--seed 010 is 10", read(seeds[0] + "/model.safetensors") == read(seeds[1] + "/model.safetensors"))
     bad("no --faces", "personalize", "--model", model, "--out", fresh(), words=["--faces"])
     bad("--out ''", "personalize", "--model", model, "--faces", person, "--out", "", words=["--out"])
 
@@ -176,6 +188,13 @@ def path_cases():
     bad("--out in no folder", "personalize", "--model", model, "--faces", person, "--out", missing + "/x.safetensors",
         words=[missing])
     bad("--out is a folder", "personalize", "--model", model, "--faces", person, "--out", empty, words=[empty])
+    # What is read is not written over.
+    own, link = work + "/own.safetensors", work + "/link.safetensors"
+    shutil.copy(model, own)
+    os.symlink(own, link)
+    for out in (own, link):
+        bad("--out is the model", "personalize", "--model", own, "--faces", person, "--out", out, words=["--out", own])
+    results.check("personalize: the model is whole", read(own) == read(model))
 
 
 def permission_cases():
@@ -455,6 +474,12 @@ def resume_cases():
     bad("there is a checkpoint, but no --resume", "train_fer", "--data", good_csv, *small, "--out", out,
         words=[checkpoint, "--resume"])
     resume = ["train_fer", "--data", good_csv, *small, "--out", out, "--resume"]
+    finished_run = work + "/finished"  # its checkpoint, the largest file, was taken away
+    shutil.copytree(work + "/trained", finished_run)
+    os.unlink(finished_run + "/checkpoint.safetensors")
+    for more in ([], ["--resume"]):
+        bad(" ".join(["there is a model, but no checkpoint"] + more), "train_fer", "--data", good_csv, *small, "--out",
+            finished_run, *more, words=[finished_run, "already there"])
     bad("resume with another seed", *resume, "--seed", 9, words=[checkpoint, "seed 9"])
     bad("resume with another network", "train_fer", *["atulapra" if a == "tiny" else a for a in resume[1:]],
         words=[checkpoint, "atulapra"])

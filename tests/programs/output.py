@@ -5,6 +5,7 @@
 
 On drawn faces of 150 persons, and five other persons whose faces at rest mislead a general network.
 """
+import glob
 import os
 import re
 import shutil
@@ -217,6 +218,24 @@ for head, margin, limit in (("linear", 0.05, 16000), ("full", 0, 16000)):
     again = printed(name + " --personal", "personalize", "--model", model, "--personal", delta, "--faces",
                     persons + "/" + people[1], "--out", work + "/again.safetensors", "--head", head, "--shots", 1)
     results.check(name + ": shots", again["persons"][0]["adapted_on"] == 7)
+
+# What is left out is said: pictures of one take, of other kinds, and in folders that are no expression.
+left_out = work + "/left_out"
+for label, names in (("happy", ["photo-%d.pgm" % i for i in range(5)]), ("sad", ["a.pgm", "b.pgm", "c.HEIC"]),
+                     ("angery", ["d.pgm"])):
+    os.makedirs(left_out + "/" + label)
+    for name in names:
+        shutil.copy(glob.glob(persons + "/" + people[0] + "/happy/*")[0], "%s/%s/%s" % (left_out, label, name))
+said = must(run("personalize", "--model", model, "--faces", left_out, "--out", work + "/left_out.safetensors")).err
+results.check("personalize: what is left out is said", ["no '%s' in %r" % (part, said) for part in (
+    "the 5 pictures like '" + left_out + "/happy/photo-0.pgm' are one take", "1 files like '" + left_out + "/sad/c.HEIC'",
+    "1 pictures like '" + left_out + "/angery/d.pgm' are left out") if part not in said])
+# Folders between are all part of the person.
+for group in ("a", "b"):
+    shutil.copytree(persons + "/" + people[0], work + "/groups/%s/x" % group)
+grouped = must(run("personalize", "--model", model, "--faces", work + "/groups", "--out", work + "/g.safetensors", "--json"))
+results.check("personalize: persons of the same name in two folders",
+              [p["name"] for p in grouped.json()["persons"]] == ["a-x", "b-x"])
 
 # A person's name in another encoding is a name all the same.
 named = work.encode() + b"/named/J\xfcrgen"

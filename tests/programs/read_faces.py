@@ -241,6 +241,14 @@ def model_cases(face):
     adapted = faces_in(face_pgm, "--personal", delta)[0]
     results.check("a personal delta changes the answer alone", adapted["probabilities"] != face["probabilities"] and
                   all(adapted[key] == face[key] for key in ("x", "y", "w", "h")))
+    # Weights that are no numbers, in a file that has no checks of its own.
+    unchecked = {k: v for k, v in metadata.items() if "crc32c" not in k and k != "mien.self_test"}
+    spoilt = {name: (dtype, shape, b"\xff" * len(values)) if name.endswith("bias") else (dtype, shape, values)
+              for name, (dtype, shape, values) in tensors.items()}
+    write_safetensors(work + "/nan.safetensors", unchecked, spoilt)
+    finished = run("read_faces", "--model", work + "/nan.safetensors", "--json", face_pgm)
+    results.check("answers that are not finite", finished.status == 1 and "not finite" in
+                  finished.json()["broken"][0]["error"] and finished.json()["images"] == [])
     # A drawn person's pictures, whole: read_faces sees what personalize and evaluate_fer see.
     pictures = sorted(glob.glob(person + "/happy/*"))[:3]
     rows = "".join("%s,0,0,48,48\n" % p for p in pictures)
@@ -267,6 +275,17 @@ def box_cases(face):
                       ("empty", ""), ("short", "file,x,y,w,h\na,1\n")):
         finished = run("read_faces", "--model", model, "--boxes", write(work + "/bad.csv", bad.encode()), face_pgm)
         results.check("boxes: " + name, finished.status == 2 and "bad.csv" in finished.err and not finished.out)
+    # A box that is not of this picture, and one for a name that two pictures have.
+    outside = write(work + "/outside.csv", ("file,x,y,w,h\nface.pgm,%d,5,20,20\n" % width).encode())
+    found = answer("--boxes", outside, face_pgm, status=1)
+    results.check("boxes: outside of the picture", found["images"] == [] and "outside" in found["broken"][0]["error"])
+    write(work + "/names/face.pgm", read(face_pgm))
+    write(work + "/names/a/face.pgm", read(face_pgm))
+    one = write(work + "/one.csv", b"file,x,y,w,h\nface.pgm,5.0,5,20,20\n")
+    finished = run("read_faces", "--model", model, "--boxes", one, work + "/names", "--json")
+    results.check("boxes: a name that two pictures have", "1 of 2 pictures" in finished.err and
+                  {os.path.relpath(i["file"], work + "/names"): len(i["faces"]) for i in finished.json()["images"]} ==
+                  {"a/face.pgm": 0, "face.pgm": 1})
     # What --csv writes can be given as --boxes.
     table = must(run("read_faces", "--model", model, "--csv", work + "/photos"))
     again = must(run("read_faces", "--model", model, "--csv", "--boxes",
@@ -342,6 +361,12 @@ def broken_cases():
     results.check("threads change nothing", [
         n for n in (1, 4) if [i["faces"] for i in run("read_faces", "--model", model, "--json", folder, missing, "--threads",
                                                       n).json()["images"]] != [i["faces"] for i in found["images"]]])
+    write(work + "/phone/a.pgm", read(face_pgm))
+    write(work + "/phone/IMG_1.HEIC", b"no matter what")
+    for program, options in (("read_faces", ["--model", model]), ("detect_faces", [])):
+        finished = run(program, *options, work + "/phone")
+        results.check(program + ": pictures of other kinds are counted", finished.status == 0 and
+                      "warning" in finished.err and "IMG_1.HEIC" in finished.err)
     found = run("detect_faces", "--json", folder, missing)
     results.check("detect_faces: broken pictures", found.status == 1 and len(found.json()["images"]) == 3 and
                   len(found.err.splitlines()) == 4)
@@ -354,6 +379,10 @@ def usage_cases():
             ("JSON and CSV", [face_pgm, "--json", "--csv"], "--csv"), ("threads", [face_pgm, "--threads", "-1"], "--threads"),
             ("size", [face_pgm, "--min-size", "x"], "--min-size"), ("an empty path", [face_pgm, "--boxes", ""], "--boxes"),
             ("scale", [face_pgm, "--scale-factor", "1"], "--scale-factor"),
+            ("neighbours", [face_pgm, "--min-neighbors", "-1"], "--min-neighbors"),
+            ("sizes", [face_pgm, "--min-size", "100", "--max-size", "50"], "--max-size"),
+            ("an empty cascade", [face_pgm, "--cascade", ""], "--cascade"),
+            ("--draw-side alone", [face_pgm, "--draw-side", "100"], "--draw"),
             ("no such cascade", [face_pgm, "--cascade", "/no/such.xml"], "/no/such.xml"),
             ("no cascade", [face_pgm, "--cascade", other], "other.xml"),
             ("no such delta", [face_pgm, "--personal", "/no/such"], "/no/such"),
@@ -414,6 +443,27 @@ def drawing_cases(face):
     must(run("read_faces", "--model", model, work + "/over", "--draw", work + "/over"))
     results.check("--draw: no picture is written over", read(work + "/over/a.pgm.png") == original and
                   sorted(os.listdir(work + "/over")) == ["a.pgm", "a.pgm-2.png", "a.pgm.png", "a.pgm.png.png"])
+    # Nor is a photograph that stands where a drawing should go.
+    for program, options in (("read_faces", ["--model", model]), ("detect_faces", []), ("draw_cascade", [])):
+        draw = "--scan" if program == "draw_cascade" else "--draw"
+        for name, path in (("the photograph itself", colour), ("another photograph", face_pgm)):
+            before = read(path)
+            finished = run(program, *options, colour, draw, path)
+            results.check("%s %s %s" % (program, draw, name), finished.status == 2 and path in finished.err and
+                          read(path) == before)
+    finished = run("draw_cascade", colour)
+    results.check("draw_cascade: nothing to draw", finished.status == 2 and "--features" in finished.err)
+    # A drawing whose name is too long for the disk costs itself alone.
+    long_name = write(work + "/long/" + 248 * "a" + ".pgm", read(face_pgm))
+    write(work + "/long/b.pgm", read(face_pgm))
+    finished = run("read_faces", "--model", model, "--json", work + "/long", "--draw", work + "/long_drawn")
+    found = finished.json()
+    results.check("read_faces: a drawing that cannot be written", finished.status == 1 and
+                  [len(i["faces"]) for i in found["images"]] == [1, 1] and os.listdir(work + "/long_drawn") == ["b.pgm.png"] and
+                  [b["file"] for b in found["broken"]] == [long_name] and "its drawing" in found["broken"][0]["error"])
+    finished = run("detect_faces", "--json", work + "/long", "--draw", work + "/long_drawn")
+    results.check("detect_faces: a drawing that cannot be written", finished.status == 1 and
+                  len(finished.json()["images"]) == 2 and long_name[-20:] in finished.err)
     must(run("detect_faces", colour, "--draw", out))
     w, h, channels, rows = read_png(out)
     results.check("detect_faces --draw: in colour", (w, h, channels) == (width, height, 3) and
