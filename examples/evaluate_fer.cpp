@@ -19,7 +19,8 @@ int main(int argc, char** argv) {
   app.add_option("--model", model_path, "Model file written by train_fer")->required()->check(fer::not_empty());
   app.add_option("--personal", personal, "Delta written by personalize, over that model")->check(fer::not_empty());
   app.add_flag("--ten-crop", ten_crop, "Average over four corners and the centre, each also mirrored");
-  app.add_option("--max-bad", max_bad, "Leave out up to this many damaged pictures or rows (also those of other splits)")
+  app.add_option("--max-bad", max_bad,
+                 "Leave out up to this many damaged pictures or rows (also those of other splits)")
       ->check(CLI::NonNegativeNumber);
 
   return fer::run_program(app, argc, argv, [&] {

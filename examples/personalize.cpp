@@ -288,9 +288,9 @@ int main(int argc, char** argv) {
       ->check(CLI::NonNegativeNumber);
   app.add_option("--head", s.head, "linear: anchored softmax regression; full: all dense layers by Adam")
       ->check(CLI::IsMember({"linear", "full"}));
-  auto* keep =
-      app.add_option("--keep", s.keep, "linear: how strongly general answers are kept; 0 not at all, 1 as measured best")
-          ->check(fer::number_in(0, 100, "from 0 to 100"));
+  auto* keep = app.add_option("--keep", s.keep,
+                              "linear: how strongly general answers are kept; 0 not at all, 1 as measured best")
+                   ->check(fer::number_in(0, 100, "from 0 to 100"));
   auto* general = app.add_option("--general-data", s.general_data, "FER2013, to measure what is forgotten")
                       ->check(fer::not_empty());
   app.add_option("--max-bad", s.max_bad,

@@ -270,7 +270,7 @@ int main(int argc, char** argv) {
   s.common.add_to(app);
   const std::vector<std::string> names(fer::network_names.begin(), fer::network_names.end());
   auto* data = app.add_option("--data", s.data, "Folder of class folders, fer2013.csv or icml_face_data.csv")
-      ->check(fer::not_empty());
+                   ->check(fer::not_empty());
   app.add_option("--model", s.model,
                  "Network; unless told otherwise it is trained as published (default: mien-s, or "
                  "tiny without --data)")

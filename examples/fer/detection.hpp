@@ -21,9 +21,7 @@ struct DetectionOptions {
   int min_neighbors = 3, min_size = 0, max_size = 0;
 
   void add_to(CLI::App& app) {
-    app.add_option("--cascade", cascade, "Cascade, an XML file of OpenCV's")
-        ->check(not_empty())
-        ->capture_default_str();
+    app.add_option("--cascade", cascade, "Cascade, an XML file of OpenCV's")->check(not_empty())->capture_default_str();
     app.add_option("--scale-factor", scale_factor, "Ratio of neighbouring scales, above 1")->capture_default_str();
     app.add_option("--min-neighbors", min_neighbors,
                    "Overlapping windows that a face needs beside the first; 0: list all")

@@ -25,8 +25,8 @@ struct Picture {
 };
 
 /// Files as they are, whether they exist or not, and of folders all that end like a picture, also further below, in the
-/// order of their names; a warning on standard error counts pictures of kinds that are not read. Throws FormatError for a
-/// folder without pictures, FileError for one that cannot be listed.
+/// order of their names; a warning on standard error counts pictures of kinds that are not read. Throws FormatError for
+/// a folder without pictures, FileError for one that cannot be listed.
 inline std::vector<Picture> list_pictures(const std::vector<std::string>& arguments) {
   std::vector<Picture> pictures;
   for (const std::string& argument : arguments) {
@@ -52,8 +52,8 @@ inline std::vector<Picture> list_pictures(const std::vector<std::string>& argume
   return pictures;
 }
 
-/// Throws ArgumentError where writing a drawing to `out` would destroy a photograph: `picture` itself, or a file that is
-/// no PNG, as where a list of photographs follows --draw; FileError where its folder is not there.
+/// Throws ArgumentError where writing a drawing to `out` would destroy a photograph: `picture` itself, or a file that
+/// is no PNG, as where a list of photographs follows --draw; FileError where its folder is not there.
 inline void check_drawing(const std::string& out, const std::string& picture) {
   namespace fs = std::filesystem;
   std::error_code error;

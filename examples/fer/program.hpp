@@ -19,8 +19,8 @@
 
 namespace mien::fer {
 
-/// Checks a seed, and takes zeros off its front: CLI11 would take -1, and what is too large, for the largest number, and
-/// 010 for eight.
+/// Checks a seed, and takes zeros off its front: CLI11 would take -1, and what is too large, for the largest number,
+/// and 010 for eight.
 inline CLI::Validator whole_number() {
   return {[](std::string& text) {
             std::uint64_t value = 0;
