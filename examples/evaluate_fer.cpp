@@ -15,7 +15,7 @@ int main(int argc, char** argv) {
                  "stands in both")
       ->required()
       ->check(fer::not_empty());
-  app.add_option("--split", split_name, "Training, PublicTest or PrivateTest");
+  app.add_option("--split", split_name, "Training, PublicTest or PrivateTest")->capture_default_str();
   app.add_option("--model", model_path, "Model file written by train_fer")->required()->check(fer::not_empty());
   app.add_option("--personal", personal, "Delta written by personalize, over that model")->check(fer::not_empty());
   app.add_flag("--ten-crop", ten_crop, "Average over four corners and the centre, each also mirrored");

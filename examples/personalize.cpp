@@ -287,10 +287,12 @@ int main(int argc, char** argv) {
   app.add_option("--shots", s.shots, "Adapt on at most this many pictures per class (0: all)")
       ->check(CLI::NonNegativeNumber);
   app.add_option("--head", s.head, "linear: anchored softmax regression; full: all dense layers by Adam")
-      ->check(CLI::IsMember({"linear", "full"}));
+      ->check(CLI::IsMember({"linear", "full"}))
+      ->capture_default_str();
   auto* keep = app.add_option("--keep", s.keep,
                               "linear: how strongly general answers are kept; 0 not at all, 1 as measured best")
-                   ->check(fer::number_in(0, 100, "from 0 to 100"));
+                   ->check(fer::number_in(0, 100, "from 0 to 100"))
+                   ->capture_default_str();
   auto* general = app.add_option("--general-data", s.general_data, "FER2013, to measure what is forgotten")
                       ->check(fer::not_empty());
   app.add_option("--max-bad", s.max_bad,

@@ -298,12 +298,14 @@ int main(int argc, char** argv) {
           ->check(fer::not_empty());
   app.add_option("--teacher-weight", s.teacher_weight, "Share of the teachers' answers in what is learnt")
       ->check(fer::number_in(0, 1, "from 0 to 1"))
-      ->needs(teacher);
+      ->needs(teacher)
+      ->capture_default_str();
   app.add_option(
          "--out", s.out,
          "Folder for model.safetensors and report.html, and while it trains trained.safetensors (the model so far, in "
          "float), checkpoint.safetensors and history.csv")
-      ->check(fer::not_empty());
+      ->check(fer::not_empty())
+      ->capture_default_str();
   app.add_flag("--resume", s.resume, "Go on from the checkpoint in --out, if there is one");
   app.add_option("--checkpoint-every", s.checkpoint_batches, "Also save a checkpoint after every so many batches")
       ->check(CLI::NonNegativeNumber);
@@ -312,9 +314,10 @@ int main(int argc, char** argv) {
                  "Leave out up to this many damaged pictures or rows (of a CSV file also those of PrivateTest)")
       ->check(CLI::NonNegativeNumber)
       ->needs(data);
-  app.add_option("--persons", s.persons, "Number of synthetic persons to train on, without --data (default: 600)")
+  app.add_option("--persons", s.persons, "Number of synthetic persons to train on, without --data")
       ->check(CLI::Range(1, 100000))
-      ->excludes(data);
+      ->excludes(data)
+      ->capture_default_str();
   app.add_option("--export-synthetic", s.export_synthetic,
                  "Write drawn faces to this folder instead of training: fer/ like FER2013, persons/ for personalize")
       ->check(fer::not_empty());

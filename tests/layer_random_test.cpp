@@ -3,7 +3,6 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <string>
 #include <vector>
@@ -131,7 +130,8 @@ bool alike(const Tensor<T>& a, const Tensor<T>& b) {
   if (a.shape() != b.shape()) return false;
   for (index_t i = 0; i < a.size(); ++i) {
     const auto p = static_cast<double>(a[i]), q = static_cast<double>(b[i]);
-    if (!(std::isnan(p) && std::isnan(q)) && std::memcmp(&a[i], &b[i], sizeof(T)) != 0) return false;
+    if (std::isnan(p) != std::isnan(q)) return false;
+    if (!std::isnan(p) && (p != q || std::signbit(p) != std::signbit(q))) return false;
   }
   return true;
 }

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <pugixml.hpp>
@@ -430,7 +432,7 @@ inline Cascade parse_cascade(std::string_view text, std::string_view name = "cas
 /// `parse_cascade` of a file. Throws FileError when it cannot be read.
 inline Cascade load_cascade(const std::string& path) {
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), &std::fclose);
-  if (!file) fail<FileError>(path + ": cannot be opened for reading");
+  if (!file) fail<FileError>(path + ": cannot be opened for reading: " + std::strerror(errno));
   std::string text;
   std::size_t used = 0;
   // Not by asking for the size first: that means nothing for a pipe, and one byte above the limit is enough to refuse.

@@ -41,7 +41,8 @@ struct CommonOptions {
   void add_to(CLI::App& app) {
     app.add_option("--threads", threads, "Number of threads; 0 is one per core")->check(CLI::Range(0, 1024));
     app.add_option("--seed", seed, "Seed of all random numbers; the same seed gives the same bits")
-        ->transform(whole_number());
+        ->transform(whole_number())
+        ->capture_default_str();
     app.add_flag("--json", json, "Print one JSON object as the last line of standard output");
   }
 };

@@ -48,7 +48,7 @@ def sequence(name, out, command, seconds, kills):
     while True:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         try:
-            process.wait(moments.uniform(0, seconds / 6) if kills else 300)
+            process.wait(moments.uniform(0, seconds / 6) if kills > 0 else 300)
         except subprocess.TimeoutExpired:
             process.kill()
         status = process.wait()
@@ -56,6 +56,9 @@ def sequence(name, out, command, seconds, kills):
         process.stderr.close()
         if status != -9:
             results.check("%s: ends well" % name, [] if status == 0 else ["status %s, %s" % (status, words[-500:])])
+            return kills, inside
+        if kills == 0:
+            results.check("%s: ends in 300 s" % name, False)
             return kills, inside
         kills -= 1
         try:  # whatever stands there after a kill is whole
