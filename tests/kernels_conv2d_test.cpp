@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -1049,6 +1050,34 @@ TEST_CASE("threads that find no piece of work take no memory") {
   check_idle_threads_take_no_memory<float>();
   check_idle_threads_take_no_memory<double>();
   check_idle_threads_take_no_memory<bfloat16>();
+}
+
+TEST_CASE("convolution: a weight that bfloat16 rounds to infinity leaves padding alone") {
+  for (const Isa isa : every_isa) {
+    if (isa > cpu_isa()) continue;
+    for (const auto& [batch, side, channels] :
+         {std::array<index_t, 3>{1, 5, 32}, {20, 5, 32}, {2, 22, 32}, {3, 9, 8}}) {
+      ConvGeometry g;
+      g.batch = batch;
+      g.height = g.width = side;
+      g.channels = channels;
+      g.filters = 32;
+      g.kernel_h = g.kernel_w = 3;
+      g.pad_top = g.pad_left = g.pad_bottom = g.pad_right = 1;
+      Tensor<bfloat16> x(Shape{g.input_size()}), y(Shape{g.output_size()}), plain(Shape{g.output_size()});
+      Tensor<float> w(Shape{g.weight_size()});
+      for (bfloat16& value : x) value = bfloat16(1.0f);
+      w[0] = 3.4e38f;
+      Scratch scratch(conv2d_scratch_bytes<bfloat16>(ConvPass::forward, g, 1, isa));
+      const float* no_bias = nullptr;
+      conv2d_forward<bfloat16>(g, x.data(), w.data(), no_bias, y.data(), scratch.data(), Threads(1), isa);
+      reference::conv2d_forward<bfloat16>(g, x.data(), w.data(), no_bias, plain.data());
+      INFO(to_string(isa) << ", " << batch << " of " << side << "x" << side << ", " << channels << " channels");
+      index_t wrong = 0;
+      for (index_t i = 0; i < y.size(); ++i) wrong += static_cast<float>(y[i]) != static_cast<float>(plain[i]);
+      CHECK(wrong == 0);
+    }
+  }
 }
 
 TEST_CASE("convolution passes NaN and infinity on as the plain loops do") {

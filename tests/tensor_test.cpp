@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cstdint>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -56,6 +57,7 @@ TEST_CASE("view: reshape, slice and emptiness") {
   CHECK(middle[0] == 6);
   CHECK(view.slice(4, 0).size() == 0);
   CHECK_THROWS_AS(view.slice(3, 2), ShapeError);
+  CHECK_THROWS_AS(view.slice(std::numeric_limits<index_t>::max(), 1), ShapeError);
   CHECK_THROWS_AS(view.slice(-1, 1), ShapeError);
   CHECK_THROWS_AS(view.slice(0, -1), ShapeError);
   CHECK_THROWS_AS(TensorView<float>().slice(0, 1), ShapeError);

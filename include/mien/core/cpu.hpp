@@ -54,7 +54,9 @@ constexpr bool has_bits(unsigned value, std::initializer_list<int> bits) {
 
 /// Intel, "Software Developer's Manual", volume 2, CPUID, and volume 1, 13.3 and 14.3. By hand: the compiler's own
 /// __builtin_cpu_supports brings 5 kB into every program, and does not know AMX.
-MIEN_COLD inline Isa detect_isa() {
+/// Above `cap` nothing is looked for: asking for tiles takes effect on the process, whose signal stacks must be larger
+/// from then on.
+MIEN_COLD inline Isa detect_isa(Isa cap = Isa::amx) {
 #if MIEN_HAS_X86_KERNELS
   // The last leaf; OSXSAVE, AVX, FMA.
   if (cpuid(0, 0).a < 7 || !has_bits(cpuid(1, 0).c, {27, 28, 12})) return Isa::portable;
@@ -67,9 +69,10 @@ MIEN_COLD inline Isa detect_isa() {
   if (!has_bits(saved, {5, 6, 7}) || !has_bits(features.b, {16, 17, 30, 31})) return Isa::avx2;
   // AVX512-BF16; AMX-BF16, AMX-TILE.
   if (!has_bits(cpuid(7, 1).a, {5})) return Isa::avx512;
-  if (!has_bits(features.d, {22, 24}) || !request_amx_tiles()) return Isa::avx512_bf16;
+  if (cap < Isa::amx || !has_bits(features.d, {22, 24}) || !request_amx_tiles()) return Isa::avx512_bf16;
   return Isa::amx;
 #else
+  (void)cap;
   return Isa::portable;
 #endif
 }
@@ -80,11 +83,12 @@ MIEN_COLD inline Isa detect_isa() {
 /// Found once, at the first call. Throws ArgumentError if MIEN_ISA is none of these names.
 inline Isa cpu_isa() {
   static const Isa isa = [] {
-    const Isa best = detail::detect_isa();
     const char* cap = std::getenv("MIEN_ISA");
-    if (cap == nullptr || *cap == '\0') return best;
+    if (cap == nullptr || *cap == '\0') return detail::detect_isa(Isa::amx);
     for (int i = 0; i < static_cast<int>(std::size(isa_names)); ++i) {
-      if (isa_names[i] == cap) return static_cast<Isa>(i) < best ? static_cast<Isa>(i) : best;
+      if (isa_names[i] != cap) continue;
+      const Isa asked = static_cast<Isa>(i), best = detail::detect_isa(asked);
+      return asked < best ? asked : best;
     }
     fail<ArgumentError>({"MIEN_ISA=", cap, ": expected portable, avx2, avx512, avx512_bf16 or amx"});
   }();

@@ -49,7 +49,7 @@ class TensorView {
 
   /// Entries `first` to `first + count` of the first axis. Throws ShapeError outside it.
   TensorView slice(index_t first, index_t count) const {
-    if (shape_.rank() == 0 || first < 0 || count < 0 || first + count > shape_[0]) {
+    if (shape_.rank() == 0 || first < 0 || count < 0 || first > shape_[0] || count > shape_[0] - first) {
       fail<ShapeError>({"slice of ", count, " from ", first, " leaves ", shape_});
     }
     const Shape rest = shape_.without_batch();

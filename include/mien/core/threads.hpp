@@ -24,7 +24,11 @@ namespace mien {
 /// use, the same for a thread in every loop, so that buffers stay in the caches of its core.
 ///
 /// On x86-64, `f` reads and writes subnormal numbers as zeros, in the calling thread too: they slow training up to
-/// threefold. Its floating-point environment is as before when parallel_for returns.
+/// threefold. Its floating-point environment is as before when parallel_for returns. Otherwise workers keep the one of
+/// the thread that made the pool: whoever rounds in another way sets that before, for the same results in all threads.
+///
+/// A child made by fork() has none of the workers: parallel_for runs in it alone, and it must end by _exit or exec, as
+/// nobody is there to be waited for. For the same reason `f` must not call std::exit.
 ///
 /// One parallel_for runs at a time: a call from inside another one's `f`, or from a second thread while the pool is
 /// busy, runs in the calling thread alone. An exception thrown by `f` is rethrown in the caller (the first one by time;
