@@ -28,6 +28,10 @@ class Folder : public test::TemporaryFolder {
       for (int x = 0; x < width; ++x) pixels += static_cast<char>(x);
     write(name, "P5\n" + std::to_string(width) + " " + std::to_string(height) + "\n255\n" + pixels);
   }
+  /// Two takes of two classes, in pictures that a face of 48x48 can be cut out of.
+  void two_takes() const {
+    for (const char* name : {"happy/a.pgm", "happy/b.pgm", "sad/a.pgm", "sad/b.pgm"}) picture(name, 200, 100);
+  }
 };
 
 using Names = std::vector<std::string>;
@@ -138,10 +142,7 @@ TEST_CASE("persons: shots are counted per class and person") {
 
 TEST_CASE("persons: boxes cut the face out") {
   const Folder folder;
-  folder.picture("happy/a.pgm", 200, 100);
-  folder.picture("happy/b.pgm", 200, 100);
-  folder.picture("sad/a.pgm", 200, 100);
-  folder.picture("sad/b.pgm", 200, 100);
+  folder.two_takes();
   folder.write("boxes.csv",
                "\xEF\xBB\xBFy,x,w,h,file,more\r\n10,40,48,48,happy/a.pgm,0\r\n\r\n10,40,32,32,\"happy/b.pgm\",\r\n");
   const auto boxes = read_boxes(folder.path() + "/boxes.csv");
@@ -163,10 +164,7 @@ TEST_CASE("persons: boxes cut the face out") {
 
 TEST_CASE("persons: of several boxes the largest, under a path below the folder or with it in front") {
   const Folder folder;
-  folder.picture("happy/a.pgm", 200, 100);
-  folder.picture("happy/b.pgm", 200, 100);
-  folder.picture("sad/a.pgm", 200, 100);
-  folder.picture("sad/b.pgm", 200, 100);
+  folder.two_takes();
   folder.write("boxes.csv", "file,x,y,w,h\nhappy/a.pgm,0,0,20,20\nhappy/a.pgm,40,10.0,48,48.00\nhappy/a.pgm,1,1,9,9\n" +
                                 folder.path() + "/sad/a.pgm,44,10,48,48\n");
   const auto boxes = read_boxes(folder.path() + "/boxes.csv");
@@ -199,6 +197,9 @@ TEST_CASE("persons: boxes that make no sense are refused with file and line") {
 
 TEST_CASE("persons: folders that hold no person are refused") {
   const auto refusal = [](const Folder& folder) { return message_of<FormatError>([&] { (void)read(folder); }); };
+  const Folder phone;
+  phone.write("happy/a.HEIC", "no matter what");
+  CHECK(contains(refusal(phone), "happy/a.HEIC"));
   const Folder empty;
   CHECK(contains(refusal(empty), "no pictures"));
   const Folder other;

@@ -78,7 +78,7 @@ inline std::vector<Person> read_persons(const std::string& folder, const std::ma
   }
   if (pictures.empty()) {
     fail<FormatError>("'" + folder + "' has no pictures in folders named like the expressions (" +
-                      std::string(class_names[0]) + ", " + std::string(class_names[1]) + ", ...)");
+                      std::string(class_names[0]) + ", " + std::string(class_names[1]) + ", ...)" + others.text());
   }
   std::stable_sort(pictures.begin(), pictures.end(), [](const Picture& a, const Picture& b) {
     return std::tie(a.person, a.label, a.take, a.file->name) < std::tie(b.person, b.label, b.take, b.file->name);
